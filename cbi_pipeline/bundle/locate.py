@@ -1,0 +1,113 @@
+"""Which data a run uses, and why: the newest bundle, else provider files, else the starter bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from cbi_pipeline.bundle.build import build_bundle
+from cbi_pipeline.bundle.store import BundleStatus, Latest, LocalBundleStore
+from cbi_pipeline.bundle.verify import verify_bundle
+from cbi_pipeline.contracts.manifest import Manifest
+from cbi_pipeline.sources import SOURCES, build_raw_tables
+
+Origin = Literal["built", "provider_files", "starter"]
+BUILD_COMMAND: Final = "cbi bundle build"
+
+
+class DataFolders(Protocol):
+    """The part of `Settings` that says where data is."""
+
+    @property
+    def data_dir(self) -> Path:
+        """Provider files, one folder a provider."""
+
+    @property
+    def bundles_dir(self) -> Path:
+        """Bundles, one folder a dataset_version."""
+
+    @property
+    def starter_dir(self) -> Path:
+        """The starter bundle of the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedBundle:
+    """A verified bundle and one or more sentences for the user on where it comes from and why it was chosen."""
+
+    path: Path
+    manifest: Manifest
+    origin: Origin
+    why: str
+
+
+def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = None) -> LocatedBundle:
+    """Find the data of a run, and build a bundle from provider files if that is the newest way to get one.
+
+    Args:
+        settings: the folders.
+        progress: told in a few words what a build is doing.
+
+    Returns:
+        A bundle that passed every check.
+
+    Raises:
+        SourceError: there are provider files, but they cannot be read; the starter does not stand in for them.
+        BundleError: provider files break a rule, or there is no bundle, no provider file and no sound starter.
+    """
+    latest = LocalBundleStore(settings.bundles_dir).latest()
+    if latest.bundle is not None:
+        manifest = latest.bundle.manifest
+        why = f"Using the newest bundle, {manifest.dataset_version}, with prices to {manifest.window.last_trade_date}."
+        why = _join(why, _on_skipped(latest), _on_newer_files(settings.data_dir, manifest))
+        return LocatedBundle(latest.bundle.path, manifest, "built", why)
+    if provider_files(settings.data_dir):
+        return _build(settings, latest, progress)
+    manifest = verify_bundle(settings.starter_dir)
+    why = (
+        f"Using the starter bundle of the repository, whose prices end on {manifest.window.last_trade_date}: there is"
+        f" no sound bundle in {settings.bundles_dir} and no provider file in {settings.data_dir}. For today's data put"
+        f" the providers' files in that folder (or set CBI_DATA_DIR to where they are) and run `{BUILD_COMMAND}`."
+    )
+    return LocatedBundle(settings.starter_dir, manifest, "starter", _join(why, _on_skipped(latest)))
+
+
+def provider_files(data_dir: Path) -> tuple[Path, ...]:
+    """Every file in the providers' folders under `data_dir`; empty when there is none."""
+    folders = (data_dir / name for name in sorted({product.folder for product in SOURCES}))
+    return tuple(path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _build(settings: DataFolders, latest: Latest, progress: Callable[[str], None] | None) -> LocatedBundle:
+    tables = build_raw_tables(settings.data_dir, progress)
+    built = build_bundle(tables, settings.bundles_dir, progress=progress)
+    manifest = built.manifest
+    why = (
+        f"Built bundle {manifest.dataset_version}, with prices to {manifest.window.last_trade_date}, from the provider"
+        f" files in {settings.data_dir}, since {settings.bundles_dir} holds no sound bundle."
+    )
+    return LocatedBundle(built.path, manifest, "provider_files", _join(why, _on_skipped(latest)))
+
+
+def _on_skipped(latest: Latest) -> str:
+    return " ".join(_on_one_skipped(status) for status in latest.skipped)
+
+
+def _on_one_skipped(status: BundleStatus) -> str:
+    return f"Passed over bundle {status.path.name}, which is broken: {status.problem}"
+
+
+def _on_newer_files(data_dir: Path, manifest: Manifest) -> str:
+    """A sentence if a provider file changed after the bundle was made, else nothing."""
+    changed = max((path.stat().st_mtime for path in provider_files(data_dir)), default=0.0)
+    if changed <= manifest.created_at.timestamp():
+        return ""
+    moment = f"{datetime.fromtimestamp(changed, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"Provider files in {data_dir} changed later ({moment}): `{BUILD_COMMAND}` makes a bundle of them."
+
+
+def _join(*sentences: str) -> str:
+    return " ".join(sentence for sentence in sentences if sentence)

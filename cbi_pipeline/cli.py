@@ -1,0 +1,238 @@
+"""The `cbi` command. Reads settings, calls one function per command, prints; computes nothing itself.
+
+Heavy libraries are imported inside the commands, so that `cbi --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from cbi_pipeline import __version__
+from cbi_pipeline.errors import BundleError, CbiError
+from cbi_pipeline.settings import Settings, current_environment, load_settings, nearest_known, unknown_variables
+
+if TYPE_CHECKING:
+    from cbi_pipeline.bundle.locate import LocatedBundle
+
+app = typer.Typer(
+    help="CBI: forecasts of CBOT soybean oil futures (ZL), 3, 6, 9 and 12 months ahead.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bundle_app = typer.Typer(help="Bundles: immutable, verified parquet tables.", no_args_is_help=True)
+app.add_typer(bundle_app, name="bundle")
+
+console = Console()
+error_console = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point: a CbiError becomes a panel and exit code 1, Ctrl-C exit code 130; a bug keeps its traceback."""
+    from cbi_pipeline.reports.console import error_panel
+
+    try:
+        app()
+    except CbiError as error:
+        error_console.print(error_panel(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        error_console.print("\nStopped. What was finished is kept; the same command goes on from there.")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+    for name in unknown_variables(current_environment()):
+        hint = f" Did you mean {near}?" if (near := nearest_known(name)) else ""
+        error_console.print(f"[yellow]{name} is set, but no such setting exists.{hint}[/]", highlight=False)
+
+
+@app.command()
+def run() -> None:
+    """Run the main job: find data, build features, train, evaluate, forecast, publish. Re-uses what has not changed."""
+    settings = load_settings()
+    located = _find_data(settings)
+    _execute(settings, "retrain", located)
+
+
+@app.command()
+def predict() -> None:
+    """Forecast the newest trade date with the champion that serves, without training."""
+    settings = load_settings()
+    located = _find_data(settings)
+    _execute(settings, "daily", located)
+
+
+@app.command()
+def leaderboard() -> None:
+    """Print the last scorecard: every entry per horizon, and the champion's distance from the quality targets."""
+    settings = load_settings()
+    _print_leaderboard(settings)
+
+
+@app.command()
+def doctor() -> None:
+    """Check Python, packages, device, data, warehouse and disk; print the settings. Exit code 1 if a fix is due."""
+    from cbi_pipeline.reports.doctor import doctor_tables, examine
+
+    settings = load_settings()
+    findings = examine(settings, current_environment())
+    for table in doctor_tables(settings, findings):
+        console.print(table)
+    if any(not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port of the web server.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Open the Dagster UI: the same assets, where `Materialize all` does what `cbi run` does."""
+    import os
+
+    from cbi_pipeline.orchestration.instance import prepare_dagster_home
+
+    settings = load_settings()
+    prepare_dagster_home(settings)
+    os.chdir(settings.project_dir)
+    console.print(f"Dagster UI on http://{host}:{port} (Ctrl-C stops it)", highlight=False)
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    os.execv(dagster, [dagster, "dev", "--workspace", "workspace.yaml", "--host", host, "--port", str(port)])
+
+
+@bundle_app.command("build")
+def bundle_build(
+    starter: Annotated[
+        bool, typer.Option("--starter", help="Make the starter bundle of the repository instead.")
+    ] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of provider files; CBI_DATA_DIR by default.")] = None,
+) -> None:
+    """Build a bundle from provider files; refused whole if any row breaks a rule."""
+    from cbi_pipeline.bundle.build import build_bundle
+    from cbi_pipeline.bundle.starter import build_starter
+    from cbi_pipeline.sources import build_raw_tables
+
+    settings = load_settings(**({"data_dir": data_dir.resolve()} if data_dir else {}))
+    with console.status("building") as status:
+        if starter:
+            built = build_starter(settings.data_dir, settings.starter_dir, progress=status.update)
+        else:
+            tables = build_raw_tables(settings.data_dir, status.update)
+            built = build_bundle(tables, settings.bundles_dir, progress=status.update)
+    window = built.manifest.window
+    outcome = "was there already, with the same content" if built.reused else "is built"
+    console.print(
+        f"Bundle {built.manifest.dataset_version} {outcome}: prices to {window.last_trade_date}, in {built.path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@bundle_app.command("verify")
+def bundle_verify(
+    path: Annotated[
+        Path | None, typer.Argument(help="Folder of the bundle; the one a run would use by default.")
+    ] = None,
+) -> None:
+    """Verify every byte and row of a bundle; names the file, rule and fix if it is refused."""
+    from cbi_pipeline.bundle.verify import verify_bundle
+
+    folder = path or _find_data(load_settings()).path
+    manifest = verify_bundle(folder)
+    rows = sum(table.rows for table in manifest.tables.values())
+    console.print(
+        f"ok: {manifest.dataset_version}, {len(manifest.tables)} tables, {rows:,} rows, "
+        f"trade dates {manifest.window.first_trade_date} to {manifest.window.last_trade_date}",
+        highlight=False,
+    )
+
+
+@bundle_app.command("list")
+def bundle_list() -> None:
+    """List the bundles of this machine, newest first, and the starter bundle."""
+    from rich.table import Table
+
+    from cbi_pipeline.bundle.store import LocalBundleStore
+    from cbi_pipeline.bundle.verify import verify_files
+
+    settings = load_settings()
+    table = Table("bundle", "last trade date", "rows", "state")
+    for status in LocalBundleStore(settings.bundles_dir).list():
+        if status.manifest is None:
+            table.add_row(status.path.name, "", "", f"[red]absent: {status.problem}[/]")
+            continue
+        rows = sum(entry.rows for entry in status.manifest.tables.values())
+        table.add_row(status.path.name, str(status.manifest.window.last_trade_date), f"{rows:,}", "ok")
+    try:
+        manifest = verify_files(settings.starter_dir)
+        rows = sum(entry.rows for entry in manifest.tables.values())
+        table.add_row(f"starter: {manifest.dataset_version}", str(manifest.window.last_trade_date), f"{rows:,}", "ok")
+    except BundleError as problem:
+        table.add_row("starter", "", "", f"[red]absent: {problem}[/]")
+    console.print(table)
+
+
+def _find_data(settings: Settings) -> LocatedBundle:
+    from cbi_pipeline.bundle.locate import find_bundle
+
+    with console.status("looking for data") as status:
+        located = find_bundle(settings, progress=status.update)
+    style = "bold yellow" if located.origin == "starter" else "bold"
+    console.print(f"[{style}]Data:[/] {located.why}", highlight=False)
+    return located
+
+
+def _execute(settings: Settings, job: str, located: LocatedBundle) -> None:
+    from cbi_pipeline.orchestration.run import execute_job
+    from cbi_pipeline.reports.console import RunDisplay, forecast_table, status_reasons
+
+    display = RunDisplay(console)
+    with display.live():
+        outcome = execute_job(settings, job)
+    console.print()
+    console.print(forecast_table(outcome.forecast))
+    for reason in status_reasons(outcome.forecast):
+        console.print(f"  {reason}", style="yellow", highlight=False)
+    console.print()
+    _print_leaderboard(settings)
+    console.print()
+    reused, computed = display.reused_stages, display.computed_stages
+    if reused:
+        console.print(f"Re-used, because nothing they depend on has changed: {', '.join(reused)}.", highlight=False)
+    if computed:
+        console.print(f"Computed: {', '.join(computed)}.", highlight=False)
+    console.print(
+        f"Forecast rows: {outcome.published}. Warehouse: {settings.warehouse_path}\n"
+        f"Model: {outcome.model_path}\n"
+        f"Data: {located.manifest.dataset_version} in {located.path}\n"
+        f"UI: `make ui`, then http://127.0.0.1:3000. Run {outcome.run_id[:8]}, {display.elapsed_seconds:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _print_leaderboard(settings: Settings) -> None:
+    from cbi_pipeline import stages
+    from cbi_pipeline.contracts.references import ScorecardRef
+    from cbi_pipeline.orchestration.run import load_reference
+    from cbi_pipeline.reports.console import leaderboard_table
+
+    reference = load_reference(settings, "scorecard", ScorecardRef)
+    console.print(leaderboard_table(stages.leaderboard(reference), stages.scorecard_span(reference)))
+
+
+if __name__ == "__main__":
+    main()

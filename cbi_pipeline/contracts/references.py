@@ -1,0 +1,120 @@
+"""What assets hand to each other: small references to verified files, never the data itself.
+
+A reference is stored as JSON by the IO manager, so that the state of the pipeline can be read with
+any editor, and a reader can check the sha256 before it trusts the file.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from cbi_pipeline.contracts.folds import FoldSpec
+
+
+class Reference(BaseModel):
+    """Base of all references."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class RawTableRef(Reference):
+    """One raw table of a verified bundle."""
+
+    table: str
+    bundle_path: Path
+    dataset_version: str
+    sha256: str
+    rows: int
+    origin: str
+    why: str
+    last_trade_date: date
+
+
+class ArtifactRef(Reference):
+    """A content-addressed folder of computed files.
+
+    `key` is the sha256 of everything that went in (inputs, configuration, code), so equal keys mean
+    equal content; `reused` says whether this run found it instead of computing it.
+    """
+
+    kind: str
+    key: str
+    path: Path
+    reused: bool
+
+
+class FeaturesRef(ArtifactRef):
+    """The curated features of one dataset."""
+
+    dataset_version: str
+    feature_hash: str
+    rows: int
+    first_date: date
+    last_date: date
+
+
+class FoldsRef(ArtifactRef):
+    """Per-fold fits (anchor or scaler); `folds` lists the walk-forward folds, then the serving fold."""
+
+    folds: tuple[FoldSpec, ...]
+    serving: FoldSpec
+    sha256_by_fold: dict[str, str]
+
+
+class CellRef(ArtifactRef):
+    """One trained cell: an architecture in a fold, with its out-of-fold residuals."""
+
+    architecture: str
+    fold: str
+    best_epoch: int
+    n_parameters: int
+    seconds: float
+
+
+class ScorecardRef(ArtifactRef):
+    """Every entry x horizon x metric, and the out-of-fold forecasts behind it."""
+
+    scorecard_id: str
+    dataset_version: str
+    feature_hash: str
+    rows: int
+
+
+class WinnerRef(Reference):
+    """The winning architecture and, in words, by how much."""
+
+    architecture: str
+    scorecard_id: str
+    reason: str
+
+
+class ModelRef(Reference):
+    """The champion: a complete, verified folder under `models/`."""
+
+    model_version: str
+    path: Path
+    architecture: str
+    dataset_version: str
+    scorecard_id: str
+    reused: bool
+
+
+class PredictionsRef(ArtifactRef):
+    """Forecast rows of one trade date, ready to be published."""
+
+    as_of_date: date
+    model_version: str
+    rows: int
+
+
+class WarehouseRef(Reference):
+    """A table or view of the warehouse after a write."""
+
+    name: str
+    location: str
+    rows: int
+    inserted: int
+    unchanged: int

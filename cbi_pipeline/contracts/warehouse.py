@@ -1,0 +1,165 @@
+"""Schemas of the warehouse tables: columns in BigQuery types, keys, partitioning, immutability.
+
+One `WarehouseTable` per table is the single declaration from which the DDL, the staged load, the
+MERGE and the check of an existing table are made, whichever database holds it. No SQL here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+
+BigQueryType = Literal["STRING", "INT64", "FLOAT64", "DATE", "TIMESTAMP"]
+Mode = Literal["REQUIRED", "NULLABLE"]
+
+ARROW_TYPES: Final[dict[BigQueryType, pa.DataType]] = {
+    "STRING": pa.string(),
+    "INT64": pa.int64(),
+    "FLOAT64": pa.float64(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+}
+"""Arrow type in which a value of each BigQuery type is loaded and read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseColumn:
+    """One column of a warehouse table.
+
+    Args:
+        name: column name.
+        type: BigQuery type.
+        description: meaning and unit.
+        mode: REQUIRED, or NULLABLE where a gap (NULL, never NaN) is allowed.
+    """
+
+    name: str
+    type: BigQueryType
+    description: str
+    mode: Mode = "REQUIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class WarehouseTable:
+    """A warehouse table whose rows, once written, never change.
+
+    Args:
+        name: table name, without dataset or schema.
+        description: what one row is.
+        columns: all columns in stored order.
+        key: columns that identify a row; all REQUIRED.
+        partition_by: DATE or TIMESTAMP column by which BigQuery partitions (a TIMESTAMP by month).
+        cluster_by: columns by which BigQuery clusters, at most four.
+        write_stamp: columns that only say when and by which run a row was written. A re-run offers
+            other values for them; the stored ones stay. Every other column of a stored row must be
+            offered again exactly as it stands, `code_commit` included: a stored row is reproducible
+            from the commit it names, so another commit has to publish under another model version
+            or scorecard id.
+
+    Raises:
+        ValueError: a role names a column that does not exist or cannot play it.
+    """
+
+    name: str
+    description: str
+    columns: tuple[WarehouseColumn, ...]
+    key: tuple[str, ...]
+    partition_by: str
+    cluster_by: tuple[str, ...]
+    write_stamp: tuple[str, ...] = ("created_at", "run_id")
+
+    def __post_init__(self) -> None:
+        by_name = {column.name: column for column in self.columns}
+        if len(by_name) != len(self.columns):
+            raise ValueError(f"{self.name}: a column name is used twice")
+        roles = (*self.key, self.partition_by, *self.cluster_by, *self.write_stamp)
+        if missing := [name for name in roles if name not in by_name]:
+            raise ValueError(f"{self.name}: no such columns: {missing}")
+        if loose := [name for name in self.key if by_name[name].mode != "REQUIRED"]:
+            raise ValueError(f"{self.name}: key columns must be REQUIRED: {loose}")
+        if by_name[self.partition_by].type not in ("DATE", "TIMESTAMP"):
+            raise ValueError(f"{self.name}: {self.partition_by} is neither DATE nor TIMESTAMP")
+        if set(self.key) & set(self.write_stamp):
+            raise ValueError(f"{self.name}: a key column cannot be a write stamp")
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of all columns in stored order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def published_columns(self) -> tuple[str, ...]:
+        """Columns besides the key that can never differ between a stored row and a re-run."""
+        return tuple(name for name in self.column_names if name not in (*self.key, *self.write_stamp))
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Schema of a staged load: order, types and nullability are part of the contract."""
+        return pa.schema([pa.field(c.name, ARROW_TYPES[c.type], nullable=c.mode == "NULLABLE") for c in self.columns])
+
+
+_CODE_COMMIT: Final = WarehouseColumn("code_commit", "STRING", "git commit of the code that made the row")
+_RUN_ID: Final = WarehouseColumn("run_id", "STRING", "Dagster run that first wrote the row")
+_CREATED_AT: Final = WarehouseColumn("created_at", "TIMESTAMP", "moment the row was first written, UTC")
+
+PREDICTIONS: Final = WarehouseTable(
+    name="predictions",
+    description="One published forecast of ZL per as-of date, horizon and model version. Prices in cents/lb.",
+    columns=(
+        WarehouseColumn("as_of_date", "DATE", "CBOT trade date whose close the forecast starts from"),
+        WarehouseColumn("horizon_months", "INT64", "horizon in calendar months: 3, 6, 9 or 12"),
+        WarehouseColumn("target_date", "DATE", "first CBOT session on or after as_of_date plus the horizon"),
+        WarehouseColumn("last_price", "FLOAT64", "ZL close of as_of_date, unadjusted, cents/lb"),
+        WarehouseColumn("anchor_price", "FLOAT64", "price the anchor expects at target_date, cents/lb"),
+        WarehouseColumn("anchor_kind", "STRING", "which inputs the anchor could use on as_of_date"),
+        WarehouseColumn("lambda_h", "FLOAT64", "weight of the network's residual on the anchor, 0 to 1"),
+        WarehouseColumn("predicted_price", "FLOAT64", "forecast price at target_date, cents/lb"),
+        WarehouseColumn("q05", "FLOAT64", "5 % quantile of the price at target_date, cents/lb"),
+        WarehouseColumn("q10", "FLOAT64", "10 % quantile, lower end of the 80 % interval, cents/lb"),
+        WarehouseColumn("q25", "FLOAT64", "25 % quantile, cents/lb"),
+        WarehouseColumn("q50", "FLOAT64", "median, cents/lb"),
+        WarehouseColumn("q75", "FLOAT64", "75 % quantile, cents/lb"),
+        WarehouseColumn("q90", "FLOAT64", "90 % quantile, upper end of the 80 % interval, cents/lb"),
+        WarehouseColumn("q95", "FLOAT64", "95 % quantile, cents/lb"),
+        WarehouseColumn("status", "STRING", "PRODUCTION or HOLD"),
+        WarehouseColumn("status_reasons", "STRING", "why the row is on HOLD; empty for PRODUCTION"),
+        WarehouseColumn("model_version", "STRING", "version of the model artifact that made the forecast"),
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle the forecast was made from"),
+        WarehouseColumn("feature_hash", "STRING", "hash of the feature catalogue"),
+        WarehouseColumn("scaler_sha256", "STRING", "sha256 of the fitted scaler file"),
+        _CODE_COMMIT,
+        _RUN_ID,
+        _CREATED_AT,
+    ),
+    key=("as_of_date", "horizon_months", "model_version"),
+    partition_by="as_of_date",
+    cluster_by=("horizon_months", "model_version"),
+)
+
+METRICS: Final = WarehouseTable(
+    name="metrics",
+    description="One out-of-fold metric of one leaderboard entry per scorecard, horizon and fold.",
+    columns=(
+        WarehouseColumn("scorecard_id", "STRING", "the evaluation the metric belongs to"),
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle that was evaluated"),
+        WarehouseColumn("feature_hash", "STRING", "hash of the feature catalogue"),
+        WarehouseColumn("entry", "STRING", "what was scored: the network, the anchor or a benchmark"),
+        WarehouseColumn("horizon_months", "INT64", "horizon in calendar months: 3, 6, 9 or 12"),
+        WarehouseColumn("fold", "STRING", "walk-forward fold, or 'all' for the folds together"),
+        WarehouseColumn("metric", "STRING", "name of the metric"),
+        WarehouseColumn("value", "FLOAT64", "value in the metric's own unit; NULL where it is not defined", "NULLABLE"),
+        WarehouseColumn("n", "INT64", "scored rows"),
+        WarehouseColumn("n_eff", "FLOAT64", "effective number of independent rows among them"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("scorecard_id", "entry", "horizon_months", "fold", "metric"),
+    partition_by="created_at",
+    cluster_by=("horizon_months", "metric"),
+)
+
+WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {table.name: table for table in (PREDICTIONS, METRICS)}
+"""Every table of the warehouse, by name."""

@@ -1,0 +1,34 @@
+"""The Dagster code location: `build_definitions()` and `defs`. Nothing but wiring belongs here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from cbi_pipeline.orchestration.assets import evaluation, features, raw, serving, training, warehouse
+from cbi_pipeline.orchestration.checks import ALL_CHECKS
+from cbi_pipeline.orchestration.jobs import daily, retrain
+from cbi_pipeline.orchestration.resources import build_resources
+from cbi_pipeline.profiles import get_profile
+from cbi_pipeline.settings import Settings, load_settings
+
+
+def build_definitions(
+    settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None
+) -> dg.Definitions:
+    """All assets, checks, jobs and resources; tests pass settings or replace single resources."""
+    settings = settings or load_settings()
+    return dg.Definitions(
+        assets=[
+            *dg.load_assets_from_modules([raw, features, evaluation, serving, warehouse]),
+            training.build_trained_models(get_profile(settings.profile)),
+        ],
+        asset_checks=ALL_CHECKS,
+        jobs=[retrain, daily],
+        executor=dg.in_process_executor,
+        resources={**build_resources(settings), **(resource_overrides or {})},
+    )
+
+
+defs = build_definitions()

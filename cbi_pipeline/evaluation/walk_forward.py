@@ -1,0 +1,161 @@
+"""Rolling-origin folds, the rows each part of a fold may use, and realised outcomes.
+
+Belongs here: every decision on which row may teach, select or test at which horizon. Dates only; no
+model and no metric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.folds import FoldSpec
+from cbi_pipeline.errors import ModelError
+from cbi_pipeline.market_calendar import target_dates
+
+TRAIN_SESSIONS: Final = 756
+VALIDATION_SESSIONS: Final = 378
+TEST_SESSIONS: Final = 252
+N_SPLITS: Final = 5
+SERVING: Final = "serving"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldMasks:
+    """Rows that each part of a fold may use. T rows in the order of `sessions`, H horizons of `HORIZONS_MONTHS`.
+
+    Attributes:
+        train: bool [T, H]; the label is known before `validation_start`.
+        validation: bool [T, H]; the label is known before `test_start`.
+        test: bool [T]; rows that are forecast. Their inputs may reach back over a boundary.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def make_folds(
+    sessions: pd.DatetimeIndex,
+    *,
+    n_splits: int = N_SPLITS,
+    train_sessions: int = TRAIN_SESSIONS,
+    validation_sessions: int = VALIDATION_SESSIONS,
+    test_sessions: int = TEST_SESSIONS,
+) -> list[FoldSpec]:
+    """Rolling folds, oldest first, with consecutive test spans.
+
+    The last test span ends at the last session whose label at the longest horizon is known, so that all
+    horizons are scored on the same rows. Validation comes right before test, training right before it.
+
+    Args:
+        sessions: sorted trade dates [T] on which a price is known.
+        n_splits, train_sessions, validation_sessions, test_sessions: number of folds, sessions of each part.
+
+    Raises:
+        ModelError: `sessions` are not sorted and unique, or too few.
+    """
+    _require_sorted(sessions)
+    longest = pd.DatetimeIndex(target_dates(sessions, [max(HORIZONS_MONTHS)])[max(HORIZONS_MONTHS)])
+    scored = int((longest <= sessions[-1]).sum())
+    first = scored - n_splits * test_sessions - validation_sessions - train_sessions
+    if first < 0:
+        raise ModelError(
+            f"{len(sessions)} sessions to {sessions[-1].date()}",
+            f"{n_splits} folds need {-first} more sessions with a known {max(HORIZONS_MONTHS)}-month label.",
+            "use a bundle with a longer history, or fewer or shorter folds.",
+        )
+    test_starts = range(scored - n_splits * test_sessions, scored, test_sessions)
+    return [
+        _fold(f"fold_{k}", sessions, start, start + test_sessions - 1, train_sessions, validation_sessions)
+        for k, start in enumerate(test_starts, start=1)
+    ]
+
+
+def serving_fold(
+    sessions: pd.DatetimeIndex,
+    *,
+    train_sessions: int = TRAIN_SESSIONS,
+    validation_sessions: int = VALIDATION_SESSIONS,
+) -> FoldSpec:
+    """The fold from which the champion is fitted: its test part is the last session of the data, open-ended.
+
+    Raises:
+        ModelError: `sessions` are not sorted and unique, or too few.
+    """
+    _require_sorted(sessions)
+    missing = train_sessions + validation_sessions + 1 - len(sessions)
+    if missing > 0:
+        raise ModelError(
+            f"{len(sessions)} sessions",
+            f"the serving fold needs {missing} more.",
+            "use a bundle with a longer history.",
+        )
+    return _fold(SERVING, sessions, len(sessions) - 1, None, train_sessions, validation_sessions)
+
+
+def _require_sorted(sessions: pd.DatetimeIndex) -> None:
+    if sessions.empty or not (sessions.is_monotonic_increasing and sessions.is_unique):
+        raise ModelError("sessions", "trade dates must be sorted and unique, at least one.", "sort the index first.")
+
+
+def _fold(
+    name: str, sessions: pd.DatetimeIndex, test_start: int, test_end: int | None, train: int, validation: int
+) -> FoldSpec:
+    validation_start = test_start - validation
+    return FoldSpec(
+        name=name,
+        train_start=sessions[validation_start - train].date(),
+        train_end=sessions[validation_start - 1].date(),
+        validation_start=sessions[validation_start].date(),
+        validation_end=sessions[test_start - 1].date(),
+        test_start=sessions[test_start].date(),
+        test_end=None if test_end is None else sessions[test_end].date(),
+    )
+
+
+def fold_masks(fold: FoldSpec, sessions: pd.DatetimeIndex, targets: pd.DataFrame) -> FoldMasks:
+    """Rows that each part of `fold` may use, purged per horizon.
+
+    Args:
+        fold: the fold.
+        sessions: trade dates [T].
+        targets: target dates, index `sessions`, one column per horizon in months (`market_calendar.target_dates`).
+
+    Returns:
+        Masks over `sessions`. They speak of dates only: a row whose features or label are missing is for
+        the caller to leave out. Without `test_end` every session from `test_start` on is a test row.
+    """
+    label_date = targets[list(HORIZONS_MONTHS)].to_numpy("datetime64[ns]")
+    in_train = _within(sessions, fold.train_start, fold.train_end)
+    in_validation = _within(sessions, fold.validation_start, fold.validation_end)
+    last = sessions[-1] if fold.test_end is None else fold.test_end
+    return FoldMasks(
+        train=in_train[:, None] & (label_date < np.datetime64(fold.validation_start, "ns")),
+        validation=in_validation[:, None] & (label_date < np.datetime64(fold.test_start, "ns")),
+        test=_within(sessions, fold.test_start, last),
+    )
+
+
+def _within(sessions: pd.DatetimeIndex, first: object, last: object) -> np.ndarray:
+    return np.asarray((sessions >= pd.Timestamp(first)) & (sessions <= pd.Timestamp(last)))  # type: ignore[arg-type]
+
+
+def outcomes(front: pd.Series, targets: pd.DataFrame) -> pd.DataFrame:
+    """Log front price at each target date.
+
+    Args:
+        front: front price, cents/lb, by trade date.
+        targets: target dates, one column per horizon in months.
+
+    Returns:
+        Index and columns of `targets`; missing where the target date has no price (yet).
+    """
+    log_front = np.log(front)
+    return pd.DataFrame(
+        {h: log_front.reindex(pd.DatetimeIndex(targets[h])).to_numpy() for h in targets.columns}, index=targets.index
+    )

@@ -1,0 +1,120 @@
+"""What a feature declaration is made of: the types, and the raw series with their maximum ages.
+
+A maximum age is stated here and nowhere else. Nothing but the standard library is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Pillar = Literal["prices", "technical", "substitution_and_macro", "weather", "positioning_and_regime"]
+Transformation = Literal[
+    "level",
+    "log",
+    "relative_to_close",
+    "log_relative_to_close",
+    "log_relative_to_trailing_mean",
+    "difference_from_trailing_mean",
+    "one_hot",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One series of a raw table, with the two facts that decide when its values are used.
+
+    Args:
+        table, column, key: rows of `table` whose `column` equals `key`.
+        event_date: the column with the date a row describes.
+        publication_lag: in words, when a value could first be known (the moment itself is `available_at`).
+        maximum_age_days: a value is used while `trade date - event date` is at most this many calendar
+            days, and is missing after: as long as holidays and the publication cadence explain, no longer.
+    """
+
+    table: str
+    column: str
+    key: str
+    event_date: str
+    publication_lag: str
+    maximum_age_days: int
+
+    @property
+    def label(self) -> str:
+        """`table/key`, as lineage and error messages show it."""
+        return f"{self.table}/{self.key}"
+
+
+def _future(symbol: str, lag: str, age: int) -> Input:
+    return Input("futures_daily", "symbol", symbol, "trade_date", lag, age)
+
+
+def _macro(series: str, lag: str, age: int) -> Input:
+    return Input("macro_series", "series_id", series, "date", lag, age)
+
+
+_SAME_DAY: Final = "14:00 Chicago on its trade date"
+_NEXT_DAY_H15: Final = "16:15 New York on the next US business day, so used from the session after that"
+ZL: Final = _future("ZL", _SAME_DAY, 0)
+ZS: Final = _future("ZS", _SAME_DAY, 0)
+ZM: Final = _future("ZM", _SAME_DAY, 0)
+CL: Final = _future("CL", _SAME_DAY, 4)
+HO: Final = _future("HO", _SAME_DAY, 4)
+FCPO: Final = _future("FCPO", "18:00 Kuala Lumpur on its trade date, before the same date's CBOT open", 7)
+USDMYR: Final = _macro("USDMYR", "00:00 UTC of the next calendar day", 7)
+DEXBZUS: Final = _macro("DEXBZUS", "H.10: 16:15 New York on the Monday after the week", 14)
+VIXCLS: Final = _macro("VIXCLS", _NEXT_DAY_H15, 7)
+DGS10: Final = _macro("DGS10", _NEXT_DAY_H15, 7)
+DGS2: Final = _macro("DGS2", _NEXT_DAY_H15, 7)
+RFS: Final = Input(
+    "policy", "series", "rfs_bbd_volume", "published_on", "Federal Register publication, 08:45 New York", 730
+)
+COT: Final = Input(
+    "cot_weekly",
+    "market_code",
+    "007601",
+    "report_date",
+    "Friday 15:30 New York after the Tuesday: used from the next session",
+    14,
+)
+WEATHER: Final[dict[str, Input]] = {
+    region: Input("weather_daily", "region", region, "date", "one to three days after the local day, by provider", 7)
+    for region in ("brazil", "argentina", "midwest")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the feature frame.
+
+    Args:
+        name, pillar, unit: as users see it.
+        inputs: every series that the value is made of.
+        formula: the arithmetic, in words or symbols.
+        reference: where the method or the conversion comes from.
+        function: dotted name of the pure function (a `PointInTime` in, columns by name out).
+        transformation: what a network sees instead of the value (`driver_set.py`).
+        missing_because: why values can be missing before and after the first usable row.
+        formula_version: raised whenever the formula changes, so that `feature_hash` changes with it.
+    """
+
+    name: str
+    pillar: Pillar
+    unit: str
+    inputs: tuple[Input, ...]
+    formula: str
+    reference: str
+    function: str
+    transformation: Transformation
+    missing_because: str
+    formula_version: int = 1
+
+    @property
+    def publication_lag(self) -> str:
+        """Publication lag of every input, in words."""
+        return "; ".join(f"{i.label}: {i.publication_lag}" for i in self.inputs)
+
+    @property
+    def maximum_age_days(self) -> int:
+        """Largest maximum age of the inputs, calendar days from the event date."""
+        return max(i.maximum_age_days for i in self.inputs)

@@ -1,0 +1,278 @@
+"""The anchor: what a few economic facts alone say about ZL 3 to 12 months ahead.
+
+`anchor_h = w * (curve_h + sigma_h * beta_h' x)`: half the futures carry, smoothly capped, plus a ridge
+on two fundamentals. An input that is not known adds nothing, and `anchor_kind` says so. Inputs are
+joined on `available_at`; the fit takes labels known before a given date only.
+
+References:
+    Ridge: Hoerl and Kennard (1970), Technometrics 12(1). Futures carry as a price forecast, and why
+    half of it: Fama and French (1987), Journal of Business 60(1). Moments summed over the rows where
+    their terms are known (available-case analysis): Little and Rubin (2019), Statistical Analysis with
+    Missing Data, 3rd ed., section 3.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+from scipy.sparse import csr_array
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.errors import ModelError
+from cbi_pipeline.market_calendar import as_of_times, target_dates
+from cbi_pipeline.modeling.volatility import (
+    front_price,
+    long_run_sigma,
+    session_numbers,
+    sigma_h,
+    state_at,
+    zl_curve,
+)
+
+FUNDAMENTALS: Final = ("stocks_to_use_deviation", "palm_soybean_oil_ratio_deviation")
+INPUT_COLUMNS: Final = ("carry", *FUNDAMENTALS)
+ANCHOR_WEIGHT: Final = 0.5
+CARRY_SHARE: Final = 0.5
+CAP_SHARE_OF_SIGMA: Final = 0.25
+TARGET_CLIP: Final = 2.0
+PENALTY_PER_WEEK: Final = 10.0
+HORIZON_WEEKS: Final[dict[int, int]] = {3: 13, 6: 26, 9: 39, 12: 52}
+MIN_ROWS: Final = 104
+"""Weekly rows on which each fundamental must be known before its coefficient is fitted."""
+
+CURVE_MAX_AGE_SESSIONS: Final = 5
+WASDE_MAX_AGE_DAYS: Final = 62
+"""Since the release: two monthly intervals, since the releases of 2013-10 and 2019-01 were cancelled."""
+WORLD_BANK_MAX_AGE_DAYS: Final = 75
+"""Since the first day of the month described, which is published in the first days of the next."""
+STOCKS_MEAN_WINDOW: Final = "1826D"
+STOCKS_MEAN_MIN_RELEASES: Final = 36
+RATIO_MEAN_MONTHS: Final = 36
+
+_KIND_NAMES: Final = {
+    "carry": "curve",
+    "stocks_to_use_deviation": "stocks_to_use",
+    "palm_soybean_oil_ratio_deviation": "palm_ratio",
+}
+
+
+class AnchorFit(BaseModel):
+    """Ridge coefficients of the anchor.
+
+    Attributes:
+        known_before: every label used was known before this date.
+        beta: per horizon in months, per fundamental: units of sigma_h per unit of log deviation.
+        rows: per horizon, weekly rows used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    known_before: date
+    beta: dict[int, dict[str, float]]
+    rows: dict[int, int]
+
+
+def curve_carry(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Annualised log slope of the two nearest listed contracts, by trade date.
+
+    Returns:
+        Columns `carry` (log price per year, log(p2 / p1) / (months between / 12)) and `available_at`;
+        a date with one contract only has no row.
+    """
+    legs = zl_curve(tables)
+    month = pd.to_datetime(legs["contract_month"], format="%Y-%m").dt
+    legs["months"] = month.year * 12 + month.month
+    legs["log_price"] = np.log(legs["price"].astype(float))
+    by_date = legs.groupby("trade_date")
+    legs["rank"] = by_date.cumcount()
+    wide = legs.pivot(index="trade_date", columns="rank", values=["log_price", "months"]).reindex(
+        columns=pd.MultiIndex.from_product([["log_price", "months"], [0, 1]])
+    )
+    years = (wide["months", 1] - wide["months", 0]) / 12
+    carry = (wide["log_price", 1] - wide["log_price", 0]) / years
+    return pd.DataFrame({"carry": carry, "available_at": by_date["available_at"].max()}).dropna()
+
+
+def stocks_to_use_deviation(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Log US soybean-oil stocks-to-use of the newest marketing year less its trailing five-year mean.
+
+    One row per WASDE release, from the vintage of that release; the mean runs over the releases of the
+    last five years, this one included, and needs `STOCKS_MEAN_MIN_RELEASES` of them.
+
+    Returns:
+        Index release date; columns `value` (log), `available_at`.
+    """
+    vintages = tables["fundamentals"]
+    keys = ["release_date", "marketing_year"]
+    wide = vintages.pivot(index=keys, columns="series_id", values="value")
+    newest = wide.groupby("release_date").tail(1).droplevel("marketing_year")
+    stocks_to_use = newest["wasde_us_soybean_oil_ending_stocks"] / newest["wasde_us_soybean_oil_use_total"]
+    ratio = stocks_to_use.dropna().map(np.log)
+    mean = ratio.rolling(STOCKS_MEAN_WINDOW, min_periods=STOCKS_MEAN_MIN_RELEASES).mean()
+    available = vintages.groupby("release_date")["available_at"].max()
+    return pd.DataFrame({"value": ratio - mean, "available_at": available}).dropna()
+
+
+def palm_ratio_deviation(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Log palm/soybean-oil price (monthly, World Bank, USD/t) less its mean over three years, this month included.
+
+    Returns:
+        Index first day of the month; columns `value` (log), `available_at`.
+    """
+    series = ["WB_PALM_OIL", "WB_SOYBEAN_OIL"]
+    macro = tables["macro_series"]
+    monthly = macro[macro["series_id"].isin(series)]
+    wide = monthly.pivot(index="date", columns="series_id", values="value").asfreq("MS")
+    ratio = (wide["WB_PALM_OIL"] / wide["WB_SOYBEAN_OIL"]).map(np.log)
+    mean = ratio.rolling(RATIO_MEAN_MONTHS).mean()
+    available = monthly.groupby("date")["available_at"].max()
+    return pd.DataFrame({"value": ratio - mean, "available_at": available}).dropna()
+
+
+def anchor_inputs(tables: Mapping[str, pd.DataFrame], index: pd.Index | None = None) -> pd.DataFrame:
+    """The anchor's inputs as known at the close of each trade date.
+
+    Args:
+        tables: raw tables by name.
+        index: trade dates; those of `front_price` if None.
+
+    Returns:
+        Columns `INPUT_COLUMNS`, missing where no value is known or the last one is older than its
+        maximum age: carry 5 sessions, WASDE 62 days since its release, World Bank 75 days since the first
+        day of the month it describes.
+    """
+    index = pd.DatetimeIndex(front_price(tables).index if index is None else index)
+    carry = curve_carry(tables).rename(columns={"carry": "value"})
+    by_session = pd.Series(session_numbers(carry.index), index=carry.index)
+    joined = {
+        "carry": _join(carry, index, session_numbers(index), by_session, CURVE_MAX_AGE_SESSIONS),
+    }
+    day = index.to_numpy().astype("datetime64[D]").astype(int)
+    for name, frame, limit in (
+        ("stocks_to_use_deviation", stocks_to_use_deviation(tables), WASDE_MAX_AGE_DAYS),
+        ("palm_soybean_oil_ratio_deviation", palm_ratio_deviation(tables), WORLD_BANK_MAX_AGE_DAYS),
+    ):
+        by_day = pd.Series(frame.index.to_numpy().astype("datetime64[D]").astype(int), index=frame.index)
+        joined[name] = _join(frame, index, day, by_day, limit)
+    return pd.DataFrame(joined, index=index)[list(INPUT_COLUMNS)]
+
+
+def _join(frame: pd.DataFrame, index: pd.DatetimeIndex, now: np.ndarray, event: pd.Series, limit: int) -> np.ndarray:
+    """Last value available at each as-of time, missing where `now` - `event` exceeds `limit`. [len(index)]."""
+    right = pd.DataFrame(
+        {"time": frame["available_at"].dt.as_unit("ns"), "value": frame["value"], "event": event.astype(float)}
+    ).sort_values(["time", "event"])
+    left = pd.DataFrame({"time": as_of_times(index)})
+    found = pd.merge_asof(left, right, on="time")
+    return found["value"].where(now - found["event"] <= limit).to_numpy()
+
+
+def curve_log_return(inputs: pd.DataFrame, state: pd.DataFrame, capped: bool) -> pd.DataFrame:
+    """Log return that the futures curve implies, missing where the carry is unknown.
+
+    Args:
+        inputs: as of `anchor_inputs`.
+        state: as of `volatility_state`.
+        capped: True for the anchor's part, half the carry capped at `c tanh(curve / c)` with `c` a quarter of
+            the long-run sigma at the horizon; False for the benchmark, the whole carry.
+
+    Returns:
+        Index of `inputs`, one column per horizon in months.
+    """
+    whole = pd.DataFrame({h: inputs["carry"] * h / 12 for h in HORIZONS_MONTHS})
+    if not capped:
+        return whole
+    cap = CAP_SHARE_OF_SIGMA * long_run_sigma(state_at(state, inputs.index))
+    return cap * np.tanh(CARRY_SHARE * whole / cap)
+
+
+def weekly_rows(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """The last date of `index` in each week ending on a Friday."""
+    dates = pd.Series(index, index=index)
+    return pd.DatetimeIndex(dates.groupby(index.to_period("W-FRI")).max())
+
+
+def fit_anchor(front: pd.Series, inputs: pd.DataFrame, state: pd.DataFrame, known_before: pd.Timestamp) -> AnchorFit:
+    """Fit `beta_h` on the weekly rows whose label is known before a date.
+
+    Target `(log return - curve_h) / sigma_h`, clipped at 2; fundamentals divided by their training
+    standard deviation; ridge without intercept, penalty 10 x horizon in weeks. A row takes part with the
+    fundamentals it has: the moments are summed over the rows where their terms are known, so that the
+    palm ratio is learned from 1985 though WASDE vintages begin in 1995. A row with neither is dropped.
+
+    Args:
+        front: front price, cents/lb, by trade date.
+        inputs: as of `anchor_inputs`, on the same dates.
+        state: as of `volatility_state`.
+        known_before: labels with a target date on or after this date are not used.
+
+    Raises:
+        ModelError: a fundamental is known on fewer than `MIN_ROWS` rows.
+    """
+    rows = weekly_rows(pd.DatetimeIndex(front.index))
+    targets = target_dates(rows)
+    sigma = sigma_h(state_at(state, rows))
+    curve = curve_log_return(inputs.loc[rows], state, capped=True)
+    log_front = np.log(front)
+    beta, used = {}, {}
+    for h in HORIZONS_MONTHS:
+        realised = log_front.reindex(pd.DatetimeIndex(targets[h])).to_numpy() - log_front.loc[rows].to_numpy()
+        known_curve = curve[h].where(inputs.loc[rows, "carry"].notna(), other=0.0)  # an unknown curve adds nothing
+        target = pd.Series((realised - known_curve) / sigma[h], index=rows).clip(-TARGET_CLIP, TARGET_CLIP)
+        usable = targets[h].lt(known_before) & target.notna() & inputs.loc[rows, list(FUNDAMENTALS)].notna().any(axis=1)
+        x, y = inputs.loc[rows[usable], list(FUNDAMENTALS)], target[usable]
+        if (short := x.notna().sum()).lt(MIN_ROWS).any():
+            raise ModelError(
+                f"anchor at {h} months, labels known before {known_before.date()}",
+                f"each fundamental must be known on {MIN_ROWS} weekly rows, got {short.to_dict()}.",
+                "fit on a later date, or add earlier fundamentals to the bundle.",
+            )
+        beta[h], used[h] = _available_case_ridge(x, y.to_numpy(), PENALTY_PER_WEEK * HORIZON_WEEKS[h]), len(x)
+    return AnchorFit(known_before=known_before.date(), beta=beta, rows=used)
+
+
+def _available_case_ridge(x: pd.DataFrame, y: np.ndarray, penalty: float) -> dict[str, float]:
+    """Coefficients per unit of x; a sparse design, in which an unknown term has no entry."""
+    scaler = StandardScaler(with_mean=False)
+    scaled = scaler.fit_transform(x.to_numpy())
+    known = np.isfinite(scaled)
+    design = csr_array((scaled[known], np.nonzero(known)), shape=scaled.shape)
+    ridge = Ridge(alpha=penalty, fit_intercept=False, solver="cholesky").fit(design, y)
+    return dict(zip(x.columns, (ridge.coef_ / scaler.scale_).tolist(), strict=True))
+
+
+def anchor_log_return(
+    fit: AnchorFit, inputs: pd.DataFrame, state: pd.DataFrame, weight: float = ANCHOR_WEIGHT
+) -> pd.DataFrame:
+    """Log return from the front price that the anchor expects; an unknown input adds nothing.
+
+    Args:
+        fit: fitted coefficients.
+        inputs: as of `anchor_inputs`.
+        state: as of `volatility_state`.
+        weight: `w` of the design.
+
+    Returns:
+        Index of `inputs`, one column per horizon in months; missing only where sigma_h is unknown.
+    """
+    sigma = sigma_h(state_at(state, inputs.index))
+    curve = curve_log_return(inputs, state, capped=True)
+    columns = {}
+    for h in HORIZONS_MONTHS:
+        fundamental = inputs[list(FUNDAMENTALS)].mul(pd.Series(fit.beta[h])).sum(axis=1, skipna=True)
+        terms = pd.DataFrame({"curve": curve[h], "fundamental": sigma[h] * fundamental})
+        columns[h] = weight * terms.sum(axis=1, skipna=True).where(sigma[h].notna())
+    return pd.DataFrame(columns)
+
+
+def anchor_kind(inputs_row: pd.Series) -> str:
+    """Which inputs the anchor could use, joined by '+': 'curve+stocks_to_use+palm_ratio', or 'last_price' if none."""
+    known = [name for column, name in _KIND_NAMES.items() if pd.notna(inputs_row[column])]
+    return "+".join(known) if known else "last_price"

@@ -1,0 +1,40 @@
+"""The scorecard of every entry, and the bake-off among the networks."""
+
+import dagster as dg
+
+from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
+from cbi_pipeline.orchestration.metadata import OWNERS, table
+from cbi_pipeline.orchestration.resources import ArtifactStoreResource
+
+
+@dg.asset(group_name="evaluation", kinds={"pandas"}, owners=OWNERS)
+def scorecard(
+    curated_features: FeaturesRef,
+    fitted_anchor: FoldsRef,
+    trained_models: dict[str, CellRef],
+    artifact_store: ArtifactStoreResource,
+) -> dg.Output[ScorecardRef]:
+    """Out-of-fold forecasts of the networks and the benchmarks on the same rows, and every metric of them."""
+    from cbi_pipeline import stages
+
+    reference = stages.build_scorecard(curated_features, fitted_anchor, trained_models, artifact_store.open())
+    return dg.Output(
+        reference,
+        data_version=dg.DataVersion(reference.key),
+        metadata={
+            "dagster/row_count": reference.rows,
+            "scorecard_id": reference.scorecard_id,
+            "reused": reference.reused,
+            "leaderboard": table(stages.leaderboard(reference)),
+            "lambda": table(stages.lambda_table(reference)),
+        },
+    )
+
+
+@dg.asset(group_name="evaluation", owners=OWNERS)
+def bakeoff_winner(scorecard: ScorecardRef, trained_models: dict[str, CellRef]) -> dg.Output[WinnerRef]:
+    """The network that serves: lowest mean rank over the horizons, ties to the fewer parameters."""
+    from cbi_pipeline import stages
+
+    reference = stages.choose_winner(scorecard, trained_models)
+    return dg.Output(reference, metadata={"architecture": reference.architecture, "reason": reference.reason})

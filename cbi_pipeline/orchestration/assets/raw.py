@@ -1,0 +1,54 @@
+"""Raw tables: a verified view of the newest bundle, one asset a table, each with its own schema."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from cbi_pipeline.contracts.references import RawTableRef
+from cbi_pipeline.contracts.tables import RAW_TABLES
+from cbi_pipeline.orchestration.metadata import OWNERS, raw_table_schema
+from cbi_pipeline.orchestration.resources import BundleStoreResource
+
+RAW_ASSET_NAMES: dict[str, str] = {name: f"raw_{name}" for name in RAW_TABLES}
+
+
+@dg.multi_asset(
+    name="raw_tables",
+    group_name="raw",
+    can_subset=True,
+    outs={
+        asset_name: dg.AssetOut(
+            dagster_type=RawTableRef,
+            description=RAW_TABLES[table].description,
+            kinds={"parquet"},
+            owners=OWNERS,
+            is_required=False,
+            metadata={"dagster/column_schema": raw_table_schema(RAW_TABLES[table])},
+        )
+        for table, asset_name in RAW_ASSET_NAMES.items()
+    },
+)
+def raw_tables(
+    context: dg.AssetExecutionContext, bundle_store: BundleStoreResource
+) -> Iterator[dg.Output[RawTableRef]]:
+    """Find the bundle of this run, verify every byte of it, and refer to its tables."""
+    from cbi_pipeline import stages
+
+    references = stages.raw_table_references(bundle_store.find())
+    for table, asset_name in RAW_ASSET_NAMES.items():
+        if asset_name not in context.op_execution_context.selected_output_names:
+            continue
+        reference = references[table]
+        yield dg.Output(
+            reference,
+            output_name=asset_name,
+            data_version=dg.DataVersion(reference.sha256),
+            metadata={
+                "dagster/row_count": reference.rows,
+                "dataset_version": reference.dataset_version,
+                "sha256": reference.sha256,
+                "origin": reference.origin,
+                "why": reference.why,
+                "file": dg.MetadataValue.path(str(reference.bundle_path / f"{table}.parquet")),
+            },
+        )

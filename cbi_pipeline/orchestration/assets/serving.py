@@ -1,0 +1,101 @@
+"""The champion, refitted on all data, and the forecasts it makes."""
+
+import dagster as dg
+
+from cbi_pipeline.contracts.references import (
+    FeaturesRef,
+    FoldsRef,
+    ModelRef,
+    PredictionsRef,
+    RawTableRef,
+    ScorecardRef,
+    WinnerRef,
+)
+from cbi_pipeline.orchestration.metadata import OWNERS, table
+from cbi_pipeline.orchestration.resources import (
+    ArtifactStoreResource,
+    DeviceResource,
+    ModelRegistryResource,
+    SettingsResource,
+    WarehouseResource,
+)
+from cbi_pipeline.profiles import get_profile
+
+
+@dg.asset(group_name="serving", kinds={"pytorch"}, owners=OWNERS)
+def champion(
+    bakeoff_winner: WinnerRef,
+    scorecard: ScorecardRef,
+    curated_features: FeaturesRef,
+    fitted_anchor: FoldsRef,
+    fitted_scaler: FoldsRef,
+    artifact_store: ArtifactStoreResource,
+    model_registry: ModelRegistryResource,
+    device: DeviceResource,
+    run_settings: SettingsResource,
+) -> dg.Output[ModelRef]:
+    """The winner refitted up to the bundle's end (label-purged), stored whole under `models/`, then made champion."""
+    from cbi_pipeline import stages
+
+    settings = run_settings.load()
+    reference = stages.refit_champion(
+        bakeoff_winner,
+        scorecard,
+        curated_features,
+        fitted_anchor,
+        fitted_scaler,
+        get_profile(settings.profile),
+        seed=settings.seed,
+        device=device.torch_device(),
+        store=artifact_store.open(),
+        models_dir=model_registry.path,
+    )
+    return dg.Output(
+        reference,
+        metadata={
+            "model_version": reference.model_version,
+            "architecture": reference.architecture,
+            "dataset_version": reference.dataset_version,
+            "reused": reference.reused,
+            "folder": dg.MetadataValue.path(str(reference.path)),
+        },
+    )
+
+
+@dg.asset(group_name="serving", owners=OWNERS)
+def daily_predictions(
+    context: dg.AssetExecutionContext,
+    champion: ModelRef,
+    curated_features: FeaturesRef,
+    raw_futures_daily: RawTableRef,
+    raw_futures_curve: RawTableRef,
+    raw_macro_series: RawTableRef,
+    raw_fundamentals: RawTableRef,
+    artifact_store: ArtifactStoreResource,
+    model_registry: ModelRegistryResource,
+    warehouse: WarehouseResource,
+    run_settings: SettingsResource,
+) -> dg.Output[PredictionsRef]:
+    """Forecasts of the newest trade date at each horizon, with quantiles, status and its reasons."""
+    from cbi_pipeline import stages
+
+    raw = (raw_futures_daily, raw_futures_curve, raw_macro_series, raw_fundamentals)
+    reference, rows = stages.predict(
+        curated_features,
+        raw,
+        settings=run_settings.load(),
+        run_id=context.run_id,
+        store=artifact_store.open(),
+        models_dir=model_registry.path,
+        warehouse=warehouse.open(),
+    )
+    return dg.Output(
+        reference,
+        metadata={
+            "dagster/row_count": reference.rows,
+            "as_of_date": str(reference.as_of_date),
+            "model_version": reference.model_version,
+            "already_published": reference.reused,
+            "forecast": table(rows),
+        },
+    )

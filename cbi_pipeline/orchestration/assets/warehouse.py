@@ -1,0 +1,71 @@
+"""Warehouse tables and views: one asset each, written by MERGE, never overwritten."""
+
+import dagster as dg
+
+from cbi_pipeline.contracts.references import PredictionsRef, ScorecardRef, WarehouseRef
+from cbi_pipeline.contracts.warehouse import METRICS, PREDICTIONS
+from cbi_pipeline.orchestration.metadata import OWNERS, table, warehouse_table_schema
+from cbi_pipeline.orchestration.resources import WarehouseResource
+
+_KIND = {"duckdb"}
+
+
+def _output(reference: WarehouseRef, **metadata: dg.MetadataValue) -> dg.Output[WarehouseRef]:
+    return dg.Output(
+        reference,
+        metadata={
+            "dagster/row_count": reference.rows,
+            "dagster/table_name": reference.name,
+            "location": reference.location,
+            "inserted": reference.inserted,
+            "unchanged": reference.unchanged,
+            **metadata,
+        },
+    )
+
+
+@dg.asset(
+    key=["warehouse", "predictions"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=PREDICTIONS.description,
+    metadata={"dagster/column_schema": warehouse_table_schema(PREDICTIONS)},
+)
+def predictions(daily_predictions: PredictionsRef, warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
+    """Publish the forecast rows; rows that are already there stay as they are."""
+    from cbi_pipeline import stages
+
+    return _output(stages.publish_predictions(daily_predictions, warehouse.open()))
+
+
+@dg.asset(
+    key=["warehouse", "metrics"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=METRICS.description,
+    metadata={"dagster/column_schema": warehouse_table_schema(METRICS)},
+)
+def metrics(
+    context: dg.AssetExecutionContext, scorecard: ScorecardRef, warehouse: WarehouseResource
+) -> dg.Output[WarehouseRef]:
+    """Publish the scorecard, one row per entry, horizon, fold and metric."""
+    from cbi_pipeline import stages
+
+    return _output(stages.publish_metrics(scorecard, warehouse.open(), run_id=context.run_id))
+
+
+@dg.asset(
+    key=["warehouse", "vw_latest_forecast"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    deps=[predictions],
+)
+def vw_latest_forecast(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
+    """The view that dashboards read: the newest forecast of each horizon."""
+    from cbi_pipeline import stages
+
+    reference, rows = stages.latest_forecast(warehouse.open())
+    return _output(reference, forecast=table(rows))

@@ -1,0 +1,120 @@
+"""Resources: what differs between machines (device, folders, warehouse), bound by settings, never by code."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from cbi_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from cbi_pipeline.bundle.locate import LocatedBundle
+    from cbi_pipeline.registry.artifact_store import ArtifactStore
+    from cbi_pipeline.warehouse.base import Warehouse
+
+
+class DeviceResource(dg.ConfigurableResource):
+    """The training device: mps, else cuda, else cpu, unless a setting names one."""
+
+    device: str
+    threads: int
+
+    def torch_device(self) -> "torch.device":
+        """The device, with PyTorch's CPU threads set; an unavailable explicit choice is an error."""
+        import torch
+
+        from cbi_pipeline.modeling.device import choose_device
+
+        torch.set_num_threads(self.threads)
+        return choose_device(self.device)
+
+
+class SettingsResource(dg.ConfigurableResource):
+    """The settings that the code location was built with, for assets that need a profile, seed or target."""
+
+    values_json: str
+
+    def load(self) -> Settings:
+        """The settings, as they were when the definitions were built."""
+        return Settings.model_validate_json(self.values_json)
+
+
+class BundleStoreResource(dg.ConfigurableResource):
+    """Where bundles are found: built ones, provider files to build from, or the starter bundle."""
+
+    project_dir: str
+    data_dir: str
+    bundles_dir: str
+    starter_dir: str
+
+    def find(self) -> "LocatedBundle":
+        """The verified bundle that this run works on, and why it was chosen."""
+        from cbi_pipeline.bundle.locate import find_bundle
+
+        return find_bundle(
+            load_settings(
+                project_dir=Path(self.project_dir),
+                data_dir=Path(self.data_dir),
+                bundles_dir=Path(self.bundles_dir),
+                starter_dir=Path(self.starter_dir),
+            )
+        )
+
+
+class ArtifactStoreResource(dg.ConfigurableResource):
+    """Content-addressed folder of computed features, scalers, cells and scorecards."""
+
+    root: str
+
+    def open(self) -> "ArtifactStore":
+        """The store."""
+        from cbi_pipeline.registry.artifact_store import ArtifactStore
+
+        return ArtifactStore(Path(self.root))
+
+
+class ModelRegistryResource(dg.ConfigurableResource):
+    """The folder of complete models and the champion alias."""
+
+    models_dir: str
+
+    @property
+    def path(self) -> Path:
+        """`models/` as a path."""
+        return Path(self.models_dir)
+
+
+class WarehouseResource(dg.ConfigurableResource):
+    """The warehouse that forecasts and metrics are published to."""
+
+    location: str
+
+    def open(self) -> "Warehouse":
+        """The warehouse, with its tables and views in place."""
+        from cbi_pipeline.warehouse import DuckDBWarehouse
+
+        warehouse = DuckDBWarehouse(Path(self.location))
+        warehouse.migrate()
+        return warehouse
+
+
+def build_resources(settings: Settings) -> dict[str, object]:
+    """All resources of the project for the given settings."""
+    from cbi_pipeline.orchestration.io import ReferenceIOManager
+
+    return {
+        "io_manager": ReferenceIOManager(root=str(settings.dagster_dir / "references")),
+        "device": DeviceResource(device=settings.device, threads=settings.threads),
+        "run_settings": SettingsResource(values_json=settings.model_dump_json()),
+        "bundle_store": BundleStoreResource(
+            project_dir=str(settings.project_dir),
+            data_dir=str(settings.data_dir),
+            bundles_dir=str(settings.bundles_dir),
+            starter_dir=str(settings.starter_dir),
+        ),
+        "artifact_store": ArtifactStoreResource(root=str(settings.artifacts_dir)),
+        "model_registry": ModelRegistryResource(models_dir=str(settings.models_dir)),
+        "warehouse": WarehouseResource(location=str(settings.warehouse_path)),
+    }

@@ -1,0 +1,1 @@
+"""Model artifacts and training checkpoints: save, verify, load, promote. Trains and scores nothing."""

@@ -1,0 +1,144 @@
+"""Tables and progress in the terminal, with rich. Takes finished rows; computes nothing but layout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from cbi_pipeline import progress
+from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.errors import CbiError
+
+ENTRY_TITLES: dict[str, str] = {
+    "tcn": "TCN on anchor",
+    "tcn_lambda_1": "TCN, full residual",
+    "anchor": "anchor",
+    "futures_curve": "futures curve",
+    "last_price": "last price",
+}
+
+
+class RunDisplay:
+    """A line for every stage of a run: spinner and bar while it works, seconds and outcome when it is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.perf_counter()
+        self._stages: dict[str, tuple[progress.ProgressEvent, float, float]] = {}
+        self._spinner = Spinner("dots")
+
+    def on_event(self, event: progress.ProgressEvent) -> None:
+        """Take in one progress event; on a dumb terminal print a line when a stage ends."""
+        now = time.perf_counter()
+        first_seen = self._stages.get(event.stage, (event, now, now))[1]
+        self._stages[event.stage] = (event, first_seen, now)
+        if event.finished and not self._console.is_terminal:
+            outcome = "re-used" if event.reused else "done"
+            self._console.print(
+                f"  {event.stage}: {outcome} in {now - first_seen:.1f} s. {event.note}", highlight=False
+            )
+
+    @property
+    def reused_stages(self) -> list[str]:
+        """Stages that found all they needed from an earlier run."""
+        return [stage for stage, (event, _, _) in self._stages.items() if event.finished and event.reused]
+
+    @property
+    def computed_stages(self) -> list[str]:
+        """Stages that computed something in this run."""
+        return [stage for stage, (event, _, _) in self._stages.items() if event.finished and not event.reused]
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the display was made."""
+        return time.perf_counter() - self._started
+
+    def __rich__(self) -> Group:
+        grid = Table.grid(padding=(0, 1))
+        for stage, (event, first_seen, last_seen) in self._stages.items():
+            seconds = (last_seen if event.finished else time.perf_counter()) - first_seen
+            if event.finished:
+                mark: Any = Text("=", "cyan") if event.reused else Text("✓", "green")
+                note: Any = Text(("re-used  " if event.reused else "") + event.note, "dim")
+            else:
+                mark = self._spinner
+                bar = ProgressBar(total=max(event.total, 1), completed=event.done, width=24)
+                note = Group(bar, Text(event.note, "dim")) if event.total > 1 else Text(event.note, "dim")
+            grid.add_row(mark, stage, Text(f"{seconds:5.1f} s", "dim"), note)
+        return Group(grid)
+
+    @contextmanager
+    def live(self) -> Iterator[RunDisplay]:
+        """Show the display while the block runs, and listen to its progress."""
+        with progress.listening(self.on_event):
+            if self._console.is_terminal:
+                with Live(self, console=self._console, refresh_per_second=8):
+                    yield self
+            else:
+                yield self
+
+
+def forecast_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The published forecast: one line a horizon. Prices in cents/lb."""
+    first = rows[0]
+    table = Table(
+        title=f"ZL soybean oil, last trade date {first['as_of_date']}, last price {first['last_price']:.2f} cents/lb",
+        title_justify="left",
+    )
+    for name in ("horizon", "target date", "forecast", "change", "80 % interval", "status"):
+        table.add_column(name, justify="left" if name in ("target date", "status") else "right")
+    for row in rows:
+        change = row["predicted_price"] / row["last_price"] - 1.0
+        table.add_row(
+            f"{row['horizon_months']} months",
+            str(row["target_date"]),
+            f"{row['predicted_price']:.2f}",
+            f"{change:+.1%}",
+            f"{row['q10']:.2f} to {row['q90']:.2f}",
+            Text(row["status"], "green" if row["status"] == "PRODUCTION" else "yellow"),
+        )
+    return table
+
+
+def status_reasons(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Why rows are on HOLD: a reason shared by all horizons once, others per horizon."""
+    reasons = {row["horizon_months"]: [r for r in row["status_reasons"].split("; ") if r] for row in rows}
+    shared = [r for r in next(iter(reasons.values()), []) if all(r in other for other in reasons.values())]
+    yield from (f"all horizons: {reason}" for reason in shared)
+    for horizon, own in reasons.items():
+        if rest := [r for r in own if r not in shared]:
+            yield f"{horizon} months: " + "; ".join(rest)
+
+
+def leaderboard_table(rows: Iterable[Mapping[str, Any]], subtitle: str) -> Table:
+    """MAPE in percent and RMSE ratio to last price, per entry and horizon; rows as `stages.leaderboard` makes them."""
+    table = Table(
+        title=f"Leaderboard, {subtitle}",
+        caption="MAPE in percent, then RMSE of log returns as a ratio to last price (below 1 is better)",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("entry")
+    for horizon in HORIZONS_MONTHS:
+        table.add_column(f"{horizon} months", justify="right")
+    for row in rows:
+        pairs = ((row[f"mape_{horizon}m"], row[f"rmse_ratio_{horizon}m"]) for horizon in HORIZONS_MONTHS)
+        cells = ("" if None in pair else f"{pair[0]:.1f}  {pair[1]:.3f}" for pair in pairs)
+        table.add_row(ENTRY_TITLES.get(row["entry"], row["entry"]), *cells)
+    return table
+
+
+def error_panel(error: CbiError) -> Panel:
+    """A refusal: what, which rule, what to do."""
+    body = Text.assemble((error.subject, "bold"), "\n", error.rule, "\n", ("To fix: ", "green"), error.fix)
+    return Panel(body, title=type(error).__name__, title_align="left", border_style="red")

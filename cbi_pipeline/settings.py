@@ -1,0 +1,99 @@
+"""One typed `Settings`, read from `CBI_*` environment variables; nothing else reads the environment.
+
+Paths are absolute and hang off `project_dir`, so that a run from any folder, the Dagster UI and a
+service all find the same files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cbi_pipeline.errors import SettingsError
+
+ENV_PREFIX = "CBI_"
+_PROJECT_DIR = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Every setting of CBI. The environment variable of a field is `CBI_` plus its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+
+    project_dir: Path = Field(_PROJECT_DIR, description="folder that holds data/, models/ and .dagster/")
+    data_dir: Path = Field(Path("data/market"), description="provider files, one folder a provider")
+    bundles_dir: Path = Field(Path("data/bundles"), description="bundles built or synced, one folder a dataset_version")
+    starter_dir: Path = Field(Path("data/starter"), description="the starter bundle of the repository")
+    artifacts_dir: Path = Field(Path("data/artifacts"), description="content-addressed features, scalers and cells")
+    models_dir: Path = Field(Path("models"), description="one folder a model_version, and champion.json")
+    dagster_dir: Path = Field(Path(".dagster"), description="Dagster's state: runs, events, logs")
+    warehouse: Literal["duckdb"] = Field("duckdb", description="where forecasts and metrics are written")
+    warehouse_path: Path = Field(Path("data/warehouse.duckdb"), description="file of the DuckDB warehouse")
+
+    device: Literal["auto", "mps", "cuda", "cpu"] = Field(
+        "auto", description="training device; auto: mps, else cuda, else cpu"
+    )
+    threads: int = Field(2, ge=1, le=64, description="CPU threads for PyTorch")
+    profile: Literal["quick", "smoke"] = Field("quick", description="folds and training effort")
+    seed: int = Field(20241231, ge=0, description="seed of weights, dropout and batch order")
+
+    max_data_age_sessions: int = Field(
+        5, ge=1, description="CBOT sessions without a new price before forecasts are HOLD"
+    )
+    target_mape_percent: float = Field(5.0, gt=0, description="quality target: MAPE below this, per horizon")
+    target_sharpe: float = Field(1.0, description="quality target: Sharpe ratio above this")
+    target_directional_accuracy: float = Field(
+        0.65, gt=0, lt=1, description="quality target: share of right signs above this"
+    )
+    target_calibration_error: float = Field(
+        0.10, gt=0, lt=1, description="quality target: calibration error below this"
+    )
+
+    @model_validator(mode="after")
+    def _absolute_paths(self) -> Settings:
+        root = self.project_dir.expanduser().resolve()
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Path):
+                object.__setattr__(self, name, root if name == "project_dir" else root / value.expanduser())
+        return self
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Names of `CBI_*` variables that no setting reads, sorted (a typing error is the usual reason)."""
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; `overrides` win.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names the variable and what it may be.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ENV_PREFIX + str(first["loc"][0]).upper() if first["loc"] else ENV_PREFIX + "*"
+        raise SettingsError(
+            name, f"{first['msg']} (got {first['input']!r}).", f"set {name} to a permitted value, or unset it."
+        ) from error
+
+
+def nearest_known(name: str) -> str | None:
+    """The known variable that an unknown one most resembles, for the message in `cbi doctor`."""
+    import difflib
+
+    matches = difflib.get_close_matches(name.upper(), [ENV_PREFIX + f.upper() for f in Settings.model_fields], n=1)
+    return matches[0] if matches else None
+
+
+def current_environment() -> Mapping[str, str]:
+    """The process environment, read here so that no other module touches it."""
+    return os.environ

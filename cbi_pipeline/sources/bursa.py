@@ -1,0 +1,116 @@
+"""Bursa Malaysia palm oil futures (FCPO, third month), and the ringgit rate that prices them in dollars."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from cbi_pipeline.errors import SourceError
+from cbi_pipeline.sources.price_csv import read_price_csv
+
+FCPO_FILE: Final = "palm/fcpo_3rd_month_daily.csv"
+USDMYR_FILE: Final = "palm/usdmyr_2001_on.csv"
+CLOSE_UTC: Final = pd.Timedelta(hours=10)
+"""FCPO's day session closes 18:00 in Kuala Lumpur: the same date's CBOT day session has not begun."""
+LARGEST_DAILY_MOVE: Final = 0.04
+"""A ringgit rate further than this from both the day before and the last accepted rate is a bad print."""
+
+_log = logging.getLogger(__name__)
+
+
+def read_fcpo(data_dir: Path) -> pd.DataFrame:
+    """Daily FCPO third-month rows, MYR/tonne, on Bursa's own trade dates.
+
+    Returns:
+        The columns of `futures_daily` but back_adjusted_close; contract, is_roll and roll_ratio are null, since the
+        file does not name the month.
+
+    Raises:
+        SourceError: the file is missing, breaks its format, or a high or low contradicts open and close.
+    """
+    path = data_dir / FCPO_FILE
+    prices = ["open", "high", "low", "close"]
+    rows = read_price_csv(
+        path,
+        date_column="trade_date",
+        numbers=[*prices, "volume", "raw_epoch_utc"],
+    )
+    body = rows[["open", "close"]]
+    broken = (
+        (rows["high"] < body.max(axis=1))
+        | (rows["low"] > body.min(axis=1))
+        | rows[[*prices, "volume"]].isna().any(axis=1)
+    )
+    if broken.any():
+        day = rows.loc[broken, "trade_date"].iloc[0].date()
+        raise SourceError(
+            f"{path}, {day}",
+            "low <= open, close <= high must hold, with no gap.",
+            "compare the row with Bursa's daily bulletin.",
+        )
+    rows.insert(0, "symbol", "FCPO")
+    rows = rows.drop(columns="raw_epoch_utc").assign(
+        contract=None,
+        is_roll=None,
+        roll_ratio=None,
+        available_at=(rows["trade_date"] + CLOSE_UTC).dt.tz_localize("UTC"),
+        source="bursa malaysia FCPO third month",
+    )
+    types = dict.fromkeys(prices, "float64") | {
+        "volume": "int64",
+        "contract": "string",
+        "is_roll": "boolean",
+        "roll_ratio": "float64",
+    }
+    return rows.astype(types)
+
+
+def read_usdmyr(data_dir: Path) -> pd.DataFrame:
+    """`macro_series` rows of USDMYR, MYR per USD; a rate is known the next calendar day at 00:00 UTC.
+
+    Raises:
+        SourceError: the file is missing, breaks its format, or a rate is missing or not positive.
+    """
+    path = data_dir / USDMYR_FILE
+    raw = read_price_csv(path, date_column="date", numbers=["usdmyr"])
+    bad = ~(raw["usdmyr"] > 0)
+    if bad.any():
+        raise SourceError(
+            f"{path}, {raw.loc[bad, 'date'].iloc[0].date()}",
+            "a rate must be a positive number.",
+            "leave a missing day out.",
+        )
+    kept = accepted_rates(raw["usdmyr"].to_numpy())
+    for day, rate in raw.loc[~kept].itertuples(index=False):
+        _log.info(
+            "USDMYR %s: %s left out: over %.0f %% from its neighbours", day.date(), rate, 100 * LARGEST_DAILY_MOVE
+        )
+    rows = raw[kept].reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "series_id": "USDMYR",
+            "date": rows["date"],
+            "value": rows["usdmyr"].astype("float64"),
+            "available_at": (rows["date"] + pd.Timedelta(days=1)).dt.tz_localize("UTC"),
+            "source": "usdmyr spot",
+        }
+    )
+
+
+def accepted_rates(rates: np.ndarray) -> np.ndarray:
+    """Which rates [n] to accept, judged by earlier rates only, so that no later rate changes the past.
+
+    A rate is accepted if it lies within `LARGEST_DAILY_MOVE` of the rate before it or of the last accepted one:
+    a lone bad print is left out, a lasting move is accepted on its second day.
+    """
+    kept = np.ones(len(rates), dtype=bool)
+    last_accepted = rates[0] if len(rates) else np.nan
+    for position in range(1, len(rates)):
+        references = np.array([rates[position - 1], last_accepted])
+        kept[position] = (np.abs(rates[position] / references - 1) <= LARGEST_DAILY_MOVE).any()
+        last_accepted = rates[position] if kept[position] else last_accepted
+    return kept

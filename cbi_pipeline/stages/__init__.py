@@ -1,0 +1,40 @@
+"""The stages of a run: references in, a reference out, content-addressed files in between. No Dagster.
+
+A stage loads what its references name (after checking hashes), calls the pure functions of `features`,
+`modeling` and `evaluation`, stores the result under the hash of its inputs, and reports progress.
+Orchestration calls nothing else.
+"""
+
+from __future__ import annotations
+
+from cbi_pipeline.stages.evaluation import (
+    build_scorecard,
+    choose_winner,
+    lambda_table,
+    leaderboard,
+    scorecard_span,
+)
+from cbi_pipeline.stages.features import build_curated_features
+from cbi_pipeline.stages.folds import fit_anchors, fit_scalers
+from cbi_pipeline.stages.publishing import latest_forecast, publish_metrics, publish_predictions
+from cbi_pipeline.stages.raw import raw_table_references
+from cbi_pipeline.stages.serving import predict, refit_champion
+from cbi_pipeline.stages.training import train_cells
+
+__all__ = [
+    "build_curated_features",
+    "build_scorecard",
+    "choose_winner",
+    "fit_anchors",
+    "fit_scalers",
+    "lambda_table",
+    "latest_forecast",
+    "leaderboard",
+    "predict",
+    "publish_metrics",
+    "publish_predictions",
+    "raw_table_references",
+    "refit_champion",
+    "scorecard_span",
+    "train_cells",
+]

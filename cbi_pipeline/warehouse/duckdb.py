@@ -1,0 +1,234 @@
+"""The embedded warehouse: one DuckDB file, written by one process at a time, for the shortest time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES, WarehouseTable
+from cbi_pipeline.errors import WarehouseError
+from cbi_pipeline.warehouse import statements
+from cbi_pipeline.warehouse.base import MergeResult
+from cbi_pipeline.warehouse.dialect import to_duckdb
+from cbi_pipeline.warehouse.rows import describe_key, stage
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from cbi_pipeline.warehouse.base import Rows
+
+Result = TypeVar("Result")
+
+_STAGING: Final = "staged_rows"
+_RETRY_SECONDS: Final = 0.05
+_ONE_THREAD: Final = threading.Lock()
+_MIGRATE: Final = "create the tables with DuckDBWarehouse.migrate(), as `cbi run` does."
+
+
+class DuckDBWarehouse:
+    """`Warehouse` in the DuckDB file at `path`.
+
+    DuckDB lets one process write a file, and no other read it meanwhile. So each call opens the
+    file, does its work in one transaction and closes it; a call that finds the file held (by the
+    Dagster UI, another run, or another thread) tries again until `lock_wait_seconds` have passed.
+
+    Args:
+        path: database file; it and its folder are made by `migrate`.
+        lock_wait_seconds: how long a call waits for the file.
+    """
+
+    def __init__(self, path: Path, *, lock_wait_seconds: float = 10.0) -> None:
+        self.path = Path(path)
+        self.lock_wait_seconds = lock_wait_seconds
+
+    @property
+    def location(self) -> str:
+        """Path of the database file."""
+        return str(self.path)
+
+    def migrate(self) -> None:
+        """Create missing tables and all views, in one transaction.
+
+        Raises:
+            WarehouseError: an existing table differs from its contract (nothing is changed then),
+                or the file cannot be opened.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+        def work(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.begin()
+            for table in WAREHOUSE_TABLES.values():
+                connection.execute(to_duckdb(statements.create_table(table)))
+                self._check_table(connection, table)
+            for name, query in statements.view_queries().items():
+                connection.execute(to_duckdb(f"CREATE OR REPLACE VIEW {name} AS {query}"))
+            connection.commit()
+
+        self._run(work, subject=self.location, read_only=False)
+
+    def merge(self, table_name: str, rows: Rows) -> MergeResult:
+        """Insert the rows whose key is new: all of them, or none.
+
+        Args:
+            table_name: a table of `contracts.warehouse.WAREHOUSE_TABLES`.
+            rows: mappings, a frame or an arrow table with exactly the columns of the contract.
+
+        Raises:
+            WarehouseError: a row breaks the contract, or would change a published row (the message
+                names rows and columns); nothing is written then.
+        """
+        table = WAREHOUSE_TABLES.get(table_name)
+        if table is None:
+            raise WarehouseError(table_name, f"The warehouse has only {list(WAREHOUSE_TABLES)}.", "name one of them.")
+        staged = stage(table, rows)
+
+        self._require_file()
+
+        def work(connection: duckdb.DuckDBPyConnection) -> MergeResult:
+            connection.register(_STAGING, staged)
+            connection.begin()
+            changed = connection.sql(to_duckdb(statements.changed_rows(table, _STAGING))).to_arrow_table()
+            if changed.num_rows:
+                raise _would_change(table, changed.to_pylist())
+            counted = connection.execute(to_duckdb(statements.insert_new(table, _STAGING))).fetchall()
+            connection.commit()
+            inserted = int(counted[0][0])
+            return MergeResult(inserted=inserted, unchanged=staged.num_rows - inserted)
+
+        return self._run(work, subject=f"{self.location}, table {table_name}", read_only=False)
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
+        """Read with one BigQuery statement; `@name` in it takes `params["name"]`.
+
+        Raises:
+            WarehouseError: the statement is not valid, writes, or its parameters do not match.
+        """
+        translated = to_duckdb(sql)
+        self._require_file()
+
+        def work(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+            relation = connection.sql(translated, params=dict(params) if params else None)
+            if relation is None:
+                raise WarehouseError(self.location, "The statement returns no rows.", "send a SELECT.")
+            return relation.to_arrow_table()
+
+        return self._run(work, subject=f"{self.location}, query", read_only=True)
+
+    def latest_forecast(self) -> list[dict[str, Any]]:
+        """Rows of `vw_latest_forecast`, shortest horizon first; empty before the first forecast."""
+        return self.query("SELECT * FROM vw_latest_forecast ORDER BY horizon_months").to_pylist()
+
+    def _run(self, work: Callable[[duckdb.DuckDBPyConnection], Result], *, subject: str, read_only: bool) -> Result:
+        """Open the file, do `work`, close it; try again while another holds the file."""
+        import duckdb
+
+        deadline = time.monotonic() + self.lock_wait_seconds
+        while True:
+            with _in_this_process(deadline, subject):
+                try:
+                    with duckdb.connect(self.path, read_only=read_only) as connection:
+                        connection.execute("SET TimeZone = 'UTC'")
+                        return work(connection)
+                except duckdb.Error as error:
+                    if not _is_held_elsewhere(error):
+                        raise WarehouseError(subject, f"DuckDB refuses: {error}", _remedy(error)) from error
+                    if time.monotonic() >= deadline:
+                        raise _still_held(subject, str(error)) from error
+            time.sleep(_RETRY_SECONDS)
+
+    def _require_file(self) -> None:
+        if not self.path.exists():
+            raise WarehouseError(self.location, "The warehouse does not exist yet.", _MIGRATE)
+
+    def _check_table(self, connection: duckdb.DuckDBPyConnection, table: WarehouseTable) -> None:
+        """Compare a table with one made from its contract in an empty database."""
+        import duckdb
+
+        with duckdb.connect(":memory:") as scratch:
+            scratch.execute(to_duckdb(statements.create_table(table)))
+            expected = _definition(scratch, table.name)
+        found = _definition(connection, table.name)
+        if found != expected:
+            raise WarehouseError(
+                f"{self.location}, table {table.name}",
+                "The table differs from its contract: "
+                f"has {sorted(found - expected)}, should have {sorted(expected - found)}.",
+                "move the file away and run again to get a new one, or alter the table; published rows are in it.",
+            )
+
+
+def _definition(connection: duckdb.DuckDBPyConnection, table_name: str) -> set[tuple[str, ...]]:
+    """Columns (position, name, type, mode) and primary key of a table, as DuckDB's catalogue tells."""
+    columns = connection.execute(
+        "SELECT column_index, column_name, data_type, is_nullable FROM duckdb_columns() "
+        "WHERE table_name = $table AND NOT internal",
+        {"table": table_name},
+    ).fetchall()
+    keys = connection.execute(
+        "SELECT constraint_type, constraint_column_names FROM duckdb_constraints() "
+        "WHERE table_name = $table AND constraint_type <> 'NOT NULL'",
+        {"table": table_name},
+    ).fetchall()
+    described = {
+        (f"{position:03d}", name, data_type, "NULLABLE" if nullable else "REQUIRED")
+        for position, name, data_type, nullable in columns
+    }
+    return described | {(kind, *names) for kind, names in keys}
+
+
+@contextmanager
+def _in_this_process(deadline: float, subject: str) -> Iterator[None]:
+    """Let one thread at a time use DuckDB files: opening one from two threads at once is not safe in DuckDB 2.0."""
+    if not _ONE_THREAD.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        raise _still_held(subject, "another thread of this process is using a warehouse.")
+    try:
+        yield
+    finally:
+        _ONE_THREAD.release()
+
+
+def _is_held_elsewhere(error: duckdb.Error) -> bool:
+    """Whether the file is open in another process, or in this one by other means than this class."""
+    message = str(error)
+    return "Could not set lock on file" in message or "different configuration than existing connections" in message
+
+
+def _still_held(subject: str, detail: str) -> WarehouseError:
+    return WarehouseError(
+        subject,
+        f"The file stayed in use: {detail}",
+        "close the program that holds it, or run again when it is done; nothing was written.",
+    )
+
+
+def _remedy(error: duckdb.Error) -> str:
+    import duckdb
+
+    if isinstance(error, duckdb.CatalogException):
+        return _MIGRATE
+    if isinstance(error, duckdb.IOException):
+        return "check CBI's warehouse path, its permissions and the free disk space."
+    return "correct the statement or its parameters."
+
+
+def _would_change(table: WarehouseTable, changed: list[dict[str, Any]]) -> WarehouseError:
+    """The refusal of a write, with up to `MAX_REPORTED_ROWS` rows: each differing column, stored and offered."""
+    described = [
+        f"{describe_key(table, row)} "
+        + ", ".join(
+            f"{name}: stored {row[f'stored_{name}']!r}, offered {row[f'offered_{name}']!r}"
+            for name in table.published_columns
+            if row[f"stored_{name}"] != row[f"offered_{name}"]
+        )
+        for row in changed
+    ]
+    return WarehouseError(
+        "; ".join(described),
+        f"Published rows never change, {changed[0]['changed_rows']} would; nothing was written.",
+        "publish the new values under another key (model_version, scorecard_id), or find out why they differ.",
+    )

@@ -1,0 +1,58 @@
+"""Fixtures: the starter bundle of the repository, and provider files where this machine has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def provider_dir() -> Path:
+    """Folder of provider files; tests of their formats skip where there is none."""
+    candidates = [Path(os.environ["CBI_DATA_DIR"])] if "CBI_DATA_DIR" in os.environ else []
+    candidates += [REPOSITORY / "data" / "market", REPOSITORY.parent / "shared" / "data"]
+    for folder in candidates:
+        if (folder / "databento").is_dir():
+            return folder.resolve()
+    pytest.skip("no provider files: put them under data/market, one folder a provider, or set CBI_DATA_DIR")
+
+
+@pytest.fixture(scope="session")
+def starter_dir() -> Path:
+    """The starter bundle of the repository."""
+    return REPOSITORY / "data" / "starter"
+
+
+@pytest.fixture(scope="session")
+def _starter_tables(starter_dir: Path) -> dict[str, pd.DataFrame]:
+    from cbi_pipeline.bundle.read import load_tables
+
+    return load_tables(starter_dir)
+
+
+@pytest.fixture
+def starter_tables(_starter_tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The raw tables of the starter bundle; copies, so that a test may change them."""
+    return {name: table.copy() for name, table in _starter_tables.items()}
+
+
+@pytest.fixture(scope="session")
+def starter_features(_starter_tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The features of the starter bundle. Shared: a test that changes them works on a copy."""
+    from cbi_pipeline.features.build import build_features
+
+    return build_features(_starter_tables)

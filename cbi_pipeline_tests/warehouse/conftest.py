@@ -1,0 +1,78 @@
+"""Rows with known numbers and an empty warehouse, for tests of storage alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cbi_pipeline.contracts.forecast import ForecastRow
+from cbi_pipeline.warehouse import DuckDBWarehouse
+
+RowMaker = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> DuckDBWarehouse:
+    made = DuckDBWarehouse(tmp_path / "folder" / "warehouse.duckdb")
+    made.migrate()
+    return made
+
+
+@pytest.fixture
+def forecast_row() -> RowMaker:
+    """Make a valid row of `predictions`; keyword arguments replace fields."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        prices = {"q05": 38.0, "q10": 40.0, "q25": 42.5, "q50": 45.5, "q75": 48.0, "q90": 51.0, "q95": 53.0}
+        fields: dict[str, Any] = {
+            "as_of_date": date(2023, 3, 1),
+            "horizon_months": 3,
+            "target_date": date(2024, 6, 3),
+            "last_price": 45.25,
+            "anchor_price": 45.0,
+            "anchor_kind": "carry",
+            "lambda_h": 0.1,
+            "predicted_price": 45.5,
+            **prices,
+            "status": "HOLD",
+            "status_reasons": "coverage is under target",
+            "model_version": "model-a",
+            "dataset_version": "data-1",
+            "feature_hash": "f" * 64,
+            "scaler_sha256": "a" * 64,
+            "code_commit": "c" * 40,
+            "run_id": "run-1",
+            "created_at": datetime(2023, 3, 1, 20, 30, 0, 123456, tzinfo=UTC),
+        }
+        return ForecastRow(**(fields | changes)).model_dump()
+
+    return make
+
+
+@pytest.fixture
+def metric_row() -> RowMaker:
+    """Make a valid row of `metrics`; keyword arguments replace columns, unchecked."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        columns: dict[str, Any] = {
+            "scorecard_id": "scorecard-1",
+            "dataset_version": "data-1",
+            "feature_hash": "f" * 64,
+            "entry": "anchor",
+            "horizon_months": 6,
+            "fold": "all",
+            "metric": "mape",
+            "value": 11.5,
+            "n": 1260,
+            "n_eff": 10.0,
+            "created_at": datetime(2023, 3, 1, 20, 30, tzinfo=UTC),
+            "run_id": "run-1",
+            "code_commit": "c" * 40,
+        }
+        return columns | changes
+
+    return make
