@@ -1,1 +1,1 @@
-"""Model artifacts and training checkpoints: save, verify, load, promote. Trains and scores nothing."""
+"""Model artifacts and content-addressed results: save, verify, load, promote. Trains and scores nothing."""

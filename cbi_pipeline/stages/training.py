@@ -73,7 +73,8 @@ def train_one(
     at: tuple[int, int] = (0, 1),
     stage: str = STAGE,
 ) -> tuple[CellRef, list[dict[str, Any]]]:
-    """Train one cell, or find it if the same inputs, configuration, code and device type made it before.
+    """Train one cell, or find it if the same inputs, configuration, code, device type and number of
+    threads (the order of sums depends on it) made it before.
 
     Args:
         at: how many cells are done, of how many, for the progress display.
@@ -90,6 +91,7 @@ def train_one(
         "config": config.model_dump(mode="json"),
         "device": device.type,
         "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
         "code": source_hash("modeling", "evaluation/walk_forward", "evaluation/benchmarks", "stages/training"),
     }
     epochs = config.epochs
