@@ -52,11 +52,9 @@ class WarehouseTable:
         key: columns that identify a row; all REQUIRED.
         partition_by: DATE or TIMESTAMP column by which BigQuery partitions (a TIMESTAMP by month).
         cluster_by: columns by which BigQuery clusters, at most four.
-        write_stamp: columns that only say when and by which run a row was written. A re-run offers
-            other values for them; the stored ones stay. Every other column of a stored row must be
-            offered again exactly as it stands, `code_commit` included: a stored row is reproducible
-            from the commit it names, so another commit has to publish under another model version
-            or scorecard id.
+        write_stamp: columns that only say when, by which run and from which commit a row was first written.
+            A re-run offers other values for them; the stored ones stay. Every other column of a stored row
+            must be offered again exactly as it stands.
 
     Raises:
         ValueError: a role names a column that does not exist or cannot play it.
@@ -68,7 +66,7 @@ class WarehouseTable:
     key: tuple[str, ...]
     partition_by: str
     cluster_by: tuple[str, ...]
-    write_stamp: tuple[str, ...] = ("created_at", "run_id")
+    write_stamp: tuple[str, ...] = ("created_at", "run_id", "code_commit")
 
     def __post_init__(self) -> None:
         by_name = {column.name: column for column in self.columns}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cbi_pipeline.warehouse.base import MergeResult, Warehouse
 
 LATEST_VIEW = "vw_latest_forecast"
+_FIRST_PUBLISHED_SQL = "SELECT DISTINCT dataset_version, code_commit FROM metrics WHERE scorecard_id = @scorecard_id"
 
 
 def publish_predictions(predictions: PredictionsRef, warehouse: Warehouse) -> WarehouseRef:
@@ -37,8 +38,12 @@ def differing_rows(predictions: PredictionsRef, warehouse: Warehouse) -> list[st
 
 
 def publish_metrics(scorecard: ScorecardRef, warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
-    """Write the scorecard, one row per entry, horizon, fold and metric; an undefined value is NULL."""
-    stamp = {
+    """Write the scorecard, one row per entry, horizon, fold and metric; an undefined value is NULL.
+
+    A scorecard that is published already keeps the bundle and the commit that it was first published with: its id
+    hangs on content and evaluation code alone, so a re-run at a later commit finds the same scorecard again.
+    """
+    stamp: dict[str, Any] = {
         "scorecard_id": scorecard.scorecard_id,
         "dataset_version": scorecard.dataset_version,
         "feature_hash": scorecard.feature_hash,
@@ -46,6 +51,8 @@ def publish_metrics(scorecard: ScorecardRef, warehouse: Warehouse, *, run_id: st
         "run_id": run_id,
         "code_commit": code_commit(),
     }
+    for published in warehouse.query(_FIRST_PUBLISHED_SQL, {"scorecard_id": scorecard.scorecard_id}).to_pylist():
+        stamp |= published
     rows = [
         {**record, "value": None if record["value"] != record["value"] else record["value"], **stamp}
         for record in load_scores(scorecard).to_dict("records")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from cbi_pipeline.evaluation.benchmarks import Market
+    from cbi_pipeline.features.driver_set import DriverSet
     from cbi_pipeline.modeling.training import CellInputs
 
 STAGE = "training"
@@ -153,7 +155,7 @@ def _train_into(
     from cbi_pipeline.modeling.training import train_cell
 
     frame = load_features(features)
-    cell = cell_inputs(frame, fold, anchors, scalers)
+    cell = cell_inputs(frame, fold, load_market(anchors), load_scaler(scalers, fold))
     trained = train_cell(cell, config, device, on_epoch)
     safetensors.torch.save_file(trained.state_dict, folder / _WEIGHTS)
     pd.DataFrame(
@@ -171,7 +173,7 @@ def _train_into(
     (folder / _RECORD).write_text(json.dumps(record, indent=1))
 
 
-def cell_inputs(frame: pd.DataFrame, fold: FoldSpec, anchors: FoldsRef, scalers: FoldsRef) -> CellInputs:
+def cell_inputs(frame: pd.DataFrame, fold: FoldSpec, market: Market, drivers: DriverSet) -> CellInputs:
     """All that the network of a fold learns from: scaled features, residual targets, purged masks, test rows.
 
     The anchor under its targets is fitted on labels known before the validation part, so that neither part
@@ -179,6 +181,9 @@ def cell_inputs(frame: pd.DataFrame, fold: FoldSpec, anchors: FoldsRef, scalers:
 
     Args:
         frame: [T, F] curated features.
+        fold: the fold to learn and to forecast.
+        market: prices, anchor inputs, volatilities and outcomes of every session of the frame.
+        drivers: the driver set fitted on the fold's training part.
     """
     import numpy as np
     import pandas as pd
@@ -189,13 +194,12 @@ def cell_inputs(frame: pd.DataFrame, fold: FoldSpec, anchors: FoldsRef, scalers:
     from cbi_pipeline.modeling.training import CellInputs
 
     sessions = pd.DatetimeIndex(frame.index)
-    market = load_market(anchors)
     fit = fit_anchor(market.front, market.inputs, market.state, pd.Timestamp(fold.validation_start))
     anchor = anchor_log_return(fit, market.inputs.loc[sessions], market.state)
     masks = fold_masks(fold, sessions, market.targets.loc[sessions])
     return CellInputs(
         feature_names=tuple(frame.columns),
-        features=load_scaler(scalers, fold).transform(frame),
+        features=drivers.transform(frame),
         targets=residual_targets(market, anchor)[list(HORIZONS_MONTHS)].to_numpy(),
         train_mask=masks.train,
         validation_mask=masks.validation,

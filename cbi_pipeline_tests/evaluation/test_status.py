@@ -36,8 +36,8 @@ def test_reasons_say_how_far_off() -> None:
     assert evaluate_status(bad, TARGETS)[1] == [
         "MAPE 13.3% is not below 5% (8.3 points off)",
         "Sharpe ratio is not known (target above 1)",
-        "directional accuracy 0.50 is not above 0.65 (0.15 off)",
-        "calibration error 0.14 is not below 0.1 (0.04 off)",
+        "directional accuracy 0.500 is not above 0.65 (0.150 off)",
+        "calibration error 0.136 is not below 0.1 (0.036 off)",
     ]
 
 

@@ -38,7 +38,7 @@ def test_keys_are_those_of_the_design():
 def test_key_write_stamp_and_published_columns_are_all_columns_once(table):
     parts = [*table.key, *table.write_stamp, *table.published_columns]
     assert sorted(parts) == sorted(table.column_names)
-    assert set(table.write_stamp) == {"created_at", "run_id"}
+    assert set(table.write_stamp) == {"created_at", "run_id", "code_commit"}
     assert len(table.cluster_by) <= 4
     assert all(column.description for column in table.columns)
 
