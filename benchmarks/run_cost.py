@@ -7,7 +7,6 @@ of the checkout is touched.
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,13 +21,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak resident GiB (of the largest child so far) of a command."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    """Wall seconds, CPU seconds and peak resident GiB of a command."""
+    started = time.perf_counter()
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
     unit = 2**30 if sys.platform == "darwin" else 2**20
-    return time.perf_counter() - started, cpu, after.ru_maxrss / unit
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit
 
 
 def main() -> None:

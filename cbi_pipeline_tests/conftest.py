@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cbi_pipeline_tests import projects
+
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cbi_pipeline.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -56,3 +60,23 @@ def starter_features(_starter_tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     from cbi_pipeline.features.build import build_features
 
     return build_features(_starter_tables)
+
+
+@pytest.fixture
+def new_settings(tmp_path: Path) -> Settings:
+    """Settings of an empty project folder on the starter bundle, smoke profile."""
+    return projects.new_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> projects.FinishedRun:
+    """One retrain of the smoke profile on the starter bundle. Shared: a test that changes anything takes a copy."""
+    settings = projects.new_project(tmp_path_factory.mktemp("finished") / "project")
+    outcome, events = projects.run_job(settings)
+    return projects.FinishedRun(settings, outcome, events, projects.stored(settings))
+
+
+@pytest.fixture
+def copied_settings(finished_run: projects.FinishedRun, tmp_path: Path) -> Settings:
+    """Settings of a copy of the finished project, which the test may damage."""
+    return projects.copy_project(finished_run.settings, tmp_path / "copy")

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 
 from cbi_pipeline.contracts.references import ModelRef, Reference, WarehouseRef
 from cbi_pipeline.definitions import build_definitions
+from cbi_pipeline.errors import CbiError
 from cbi_pipeline.orchestration.assets.training import all_cells_tags
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
 from cbi_pipeline.orchestration.io import ReferenceIOManager
@@ -43,7 +45,14 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
     tags = all_cells_tags(get_profile(settings.profile)) if job_name == RETRAIN else {}
     with dg.DagsterInstance.get() as instance:
         job = definitions.resolve_job_def(job_name)
-        result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True)
+        try:
+            result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True)
+        except DagsterAssetCheckFailedError as failed:
+            raise CbiError(
+                f"job {job_name}",
+                f"{failed}. Nothing that depends on it was computed or published.",
+                "read why in the UI (`make ui`), under the checks of that asset.",
+            ) from failed
     warehouse = WarehouseResource(location=str(settings.warehouse_path)).open()
     write = load_reference(settings, "warehouse/predictions", WarehouseRef)
     return RunOutcome(

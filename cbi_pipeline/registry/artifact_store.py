@@ -88,6 +88,9 @@ def _is_intact(folder: Path) -> bool:
     index = folder / _INDEX
     if not index.is_file():
         return False
-    recorded = json.loads(index.read_text())["files"]
+    try:
+        recorded = json.loads(index.read_bytes())["files"]
+    except (ValueError, KeyError):  # the index itself was cut or altered
+        return False
     present = {path.relative_to(folder).as_posix(): sha256_file(path) for path in _files(folder)}
     return recorded == present

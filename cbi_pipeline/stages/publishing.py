@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cbi_pipeline.warehouse.base import MergeResult, Warehouse
 
 LATEST_VIEW = "vw_latest_forecast"
-_FIRST_PUBLISHED_SQL = "SELECT DISTINCT dataset_version, code_commit FROM metrics WHERE scorecard_id = @scorecard_id"
+_FIRST_PUBLISHED_SQL = "SELECT DISTINCT dataset_version FROM metrics WHERE scorecard_id = @scorecard_id"
 
 
 def publish_predictions(predictions: PredictionsRef, warehouse: Warehouse) -> WarehouseRef:
@@ -40,8 +40,8 @@ def differing_rows(predictions: PredictionsRef, warehouse: Warehouse) -> list[st
 def publish_metrics(scorecard: ScorecardRef, warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
     """Write the scorecard, one row per entry, horizon, fold and metric; an undefined value is NULL.
 
-    A scorecard that is published already keeps the bundle and the commit that it was first published with: its id
-    hangs on content and evaluation code alone, so a re-run at a later commit finds the same scorecard again.
+    A scorecard that is published already keeps the dataset_version that it was first published with: its id hangs on
+    content alone, and another bundle may hold the very same tables.
     """
     stamp: dict[str, Any] = {
         "scorecard_id": scorecard.scorecard_id,

@@ -1,0 +1,89 @@
+"""Project folders for tests: settings on the starter bundle, a smoke run, and copies of it to tamper with."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from cbi_pipeline import progress
+from cbi_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from cbi_pipeline.orchestration.run import RunOutcome
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STARTER = REPOSITORY / "data" / "starter"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A retrain job that ended well: settings of its folder, what it returned, what it reported, what it stored."""
+
+    settings: Settings
+    outcome: RunOutcome
+    events: dict[str, progress.ProgressEvent]
+    stored: dict[str, list[tuple[Any, ...]]]
+
+
+def new_project(folder: Path, **values: Any) -> Settings:
+    """Settings of an empty project folder that holds what a clone has: dagster.yaml, constraints.txt, the starter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("dagster.yaml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, folder)
+    return settings_of(folder, **values)
+
+
+def settings_of(folder: Path, **values: Any) -> Settings:
+    """Settings of a project folder: smoke profile, CPU, starter bundle."""
+    return load_settings(
+        **{"project_dir": folder, "starter_dir": STARTER, "profile": "smoke", "device": "cpu", **values}
+    )
+
+
+def copy_project(finished: Settings, folder: Path, **values: Any) -> Settings:
+    """A copy of a finished project (without Dagster's history), which a test may damage."""
+    unneeded = shutil.ignore_patterns("history", "storage", "schedules")
+    shutil.copytree(finished.project_dir, folder, ignore=unneeded, dirs_exist_ok=True)
+    return settings_of(folder, **values)
+
+
+def run_job(settings: Settings, job: str = "retrain") -> tuple[RunOutcome, dict[str, progress.ProgressEvent]]:
+    """Run a job in this process; what it returned, and the last event of every stage that it finished."""
+    from cbi_pipeline.orchestration.run import execute_job
+
+    events: dict[str, progress.ProgressEvent] = {}
+
+    def listen(event: progress.ProgressEvent) -> None:
+        if event.finished:
+            events[event.stage] = event
+
+    with progress.listening(listen):
+        outcome = execute_job(settings, job)
+    return outcome, events
+
+
+def stored(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of both warehouse tables, read by DuckDB itself."""
+    with duckdb.connect(settings.warehouse_path, read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return {
+            table: connection.sql(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
+            for table in ("predictions", "metrics")
+        }
+
+
+def change_warehouse(settings: Settings, statement: str) -> None:
+    """Alter stored rows behind the pipeline's back."""
+    with duckdb.connect(settings.warehouse_path) as connection:
+        connection.execute(statement)
+
+
+def flip_byte(path: Path, position: int | None = None) -> None:
+    """Change one byte of a file, in its middle if no position is given; the size stays."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if position is None else position] ^= 0x01
+    path.write_bytes(content)

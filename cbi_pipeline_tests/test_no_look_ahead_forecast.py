@@ -1,0 +1,152 @@
+"""The proof that a forecast knows nothing of the future: whatever is published after T may change at will."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cbi_pipeline import market_calendar
+from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.forecast import ForecastRow
+from cbi_pipeline.evaluation.benchmarks import Market, fold_anchor, prepare_market
+from cbi_pipeline.evaluation.walk_forward import serving_fold
+from cbi_pipeline.features.build import build_features
+from cbi_pipeline.features.catalogue import FEATURE_NAMES, feature_hash
+from cbi_pipeline.features.driver_set import FILE_NAME, fit_driver_set
+from cbi_pipeline.inference import forecast_rows
+from cbi_pipeline.modeling.config import PROFILES
+from cbi_pipeline.modeling.training import EpochRecord, train_cell
+from cbi_pipeline.registry.artifacts import LoadedModel, ModelContent, load_model, model_version, save_model
+from cbi_pipeline.stages.training import cell_inputs
+from cbi_pipeline_tests.perturbation import perturb_after
+
+DAYS = [
+    "2014-02-14",
+    "2015-04-15",
+    "2016-05-16",
+    "2017-07-17",
+    "2018-08-15",
+    "2019-09-16",
+    "2020-10-15",
+    "2021-11-15",
+    "2023-01-17",
+    "2024-06-14",
+]
+"""Ten days spread over 2014-2024, the last one inside the last year of the data."""
+
+CONFIG = PROFILES["smoke"].model_copy(update={"patience": 2})
+FULL_WEIGHT = {str(horizon): 1.0 for horizon in HORIZONS_MONTHS}
+"""The network counts in full, so that anything it should not have seen shows in the forecast."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model fitted as of T, how its training went, and what it forecasts at T."""
+
+    model: LoadedModel
+    history: tuple[EpochRecord, ...]
+    rows: list[ForecastRow]
+
+
+def forecast(model: LoadedModel, features: pd.DataFrame, market: Market, day: pd.Timestamp) -> list[ForecastRow]:
+    return forecast_rows(
+        model,
+        features,
+        market,
+        as_of=day,
+        status={horizon: ("HOLD", ["a test"]) for horizon in HORIZONS_MONTHS},
+        dataset_version="20250101T000000Z-00000000",
+        code_commit="none",
+        run_id="none",
+        created_at=datetime(2025, 1, 1, tzinfo=UTC),
+    )
+
+
+def fit_and_forecast(features: pd.DataFrame, market: Market, day: pd.Timestamp, folder) -> Fitted:
+    """What `refit_champion` and `predict` do, as of a day in the middle of the tables."""
+    fold = serving_fold(pd.DatetimeIndex(features.loc[:day].index))
+    assert pd.Timestamp(fold.test_start) == day
+    drivers = fit_driver_set(features, fold.train_start, fold.train_end)
+    cell = train_cell(cell_inputs(features, fold, market, drivers), CONFIG, torch.device("cpu"))
+    folder.mkdir()
+    drivers.save(folder)
+    content = ModelContent(
+        state_dict=cell.state_dict,
+        config=CONFIG.model_dump(mode="json"),
+        scaler_path=folder / FILE_NAME,
+        feature_names=FEATURE_NAMES,
+        feature_hash=feature_hash(),
+        anchor={"fit": fold_anchor(market, fold).model_dump(mode="json"), "lambda": FULL_WEIGHT},
+        metrics={},
+    )
+    name = model_version("tcn", fold.test_start, content)
+    model = load_model(save_model(folder / "models", name, content))
+    return Fitted(model, cell.history, forecast(model, features, market, day))
+
+
+@pytest.fixture(scope="module")
+def market(_starter_tables) -> Market:
+    return prepare_market(_starter_tables)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("day", DAYS)
+def test_the_forecast_is_bit_identical_whatever_comes_later(starter_tables, starter_features, market, tmp_path, day):
+    asked = market_calendar.session_on_or_after(pd.Timestamp(day))
+    moment = market_calendar.as_of_time(asked)
+    changed = perturb_after(starter_tables, moment, np.random.default_rng(asked.toordinal()))
+    other_features, other_market = build_features(changed), prepare_market(changed)
+
+    clean = fit_and_forecast(starter_features, market, asked, tmp_path / "clean")
+    other = fit_and_forecast(other_features, other_market, asked, tmp_path / "other")
+
+    one, two = starter_features.loc[:asked], other_features.loc[:asked]
+    assert one.to_numpy().tobytes() == two.to_numpy().tobytes()
+    assert other.history == clean.history, "training or validation saw something published later"
+    assert clean.model.state_dict.keys() == other.model.state_dict.keys()
+    for name, weights in clean.model.state_dict.items():
+        assert torch.equal(weights, other.model.state_dict[name]), name
+    assert other.model.scaler_sha256 == clean.model.scaler_sha256
+    assert other.model.anchor == clean.model.anchor
+    assert other.model.model_version == clean.model.model_version
+    assert other.rows == clean.rows
+    assert [row.horizon_months for row in clean.rows] == list(HORIZONS_MONTHS)
+
+    later = market.front.index[market.front.index.get_loc(asked) + 60]
+    assert other_market.front[later] != market.front[later], "the perturbation reached nothing"
+    assert forecast(clean.model, starter_features, market, later) != forecast(
+        clean.model, other_features, other_market, later
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(starter_features, market, tmp_path_factory) -> Fitted:
+    return fit_and_forecast(
+        starter_features, market, pd.Timestamp("2024-06-14"), tmp_path_factory.mktemp("fitted") / "model"
+    )
+
+
+def test_the_network_takes_part_in_the_forecast(fitted):
+    """Else the proof would say nothing about it: it beat the anchor on validation, and its weight is one."""
+    assert min(record.validation_loss for record in fitted.history[1:]) < fitted.history[0].validation_loss
+    for row in fitted.rows:
+        assert row.lambda_h == 1.0
+        assert row.predicted_price != row.anchor_price
+        assert abs(np.log(row.predicted_price / row.anchor_price)) < 0.35
+
+
+def test_a_forecast_needs_no_row_after_its_date(starter_features, market, fitted):
+    day = pd.Timestamp("2024-06-14")
+    short = Market(
+        front=market.front.loc[:day],
+        inputs=market.inputs.loc[:day],
+        state=market.state.loc[:day],
+        targets=market.targets.loc[:day],
+        outcome=market.outcome.loc[:day],
+    )
+    assert forecast(fitted.model, starter_features.loc[:day], short, day) == fitted.rows
