@@ -28,6 +28,9 @@ app = typer.Typer(
 bundle_app = typer.Typer(help="Bundles: immutable, verified parquet tables.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 
+INTERRUPTED = 130
+"""Exit code with which typer answers Ctrl-C."""
+
 console = Console()
 error_console = Console(stderr=True)
 
@@ -41,9 +44,10 @@ def main() -> None:
     except CbiError as error:
         error_console.print(error_panel(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        error_console.print("\nStopped. What was finished is kept; the same command goes on from there.")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            error_console.print("\nStopped. What was finished is kept; the same command goes on from there.")
+        raise
 
 
 @app.callback(invoke_without_command=True)
@@ -163,13 +167,13 @@ def bundle_verify(
 @bundle_app.command("list")
 def bundle_list() -> None:
     """List the bundles of this machine, newest first, and the starter bundle."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from cbi_pipeline.bundle.store import LocalBundleStore
     from cbi_pipeline.bundle.verify import verify_files
 
     settings = load_settings()
-    table = Table("bundle", "last trade date", "rows", "state")
+    table = Table(Column("bundle", overflow="fold"), "last trade date", "rows", Column("state", overflow="fold"))
     for status in LocalBundleStore(settings.bundles_dir).list():
         if status.manifest is None:
             table.add_row(status.path.name, "", "", f"[red]absent: {status.problem}[/]")

@@ -98,7 +98,12 @@ def test_unknown_variables_are_found_and_known_ones_are_not():
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("CBI_SEDE", "CBI_SEED"), ("CBI_DATADIR", "CBI_DATA_DIR"), ("CBI_WEARHOUSE", "CBI_WAREHOUSE"), ("CBI_OBJECT_STORE_REGION", None)],
+    [
+        ("CBI_SEDE", "CBI_SEED"),
+        ("CBI_DATADIR", "CBI_DATA_DIR"),
+        ("CBI_WEARHOUSE", "CBI_WAREHOUSE"),
+        ("CBI_OBJECT_STORE_REGION", None),
+    ],
 )
 def test_a_typing_error_gets_a_suggestion(name, near):
     assert nearest_known(name) == near

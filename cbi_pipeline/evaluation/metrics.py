@@ -31,6 +31,7 @@ METRICS: Final = (
 )
 SCORE_COLUMNS: Final = ("entry", "horizon_months", "fold", "metric", "value", "n", "n_eff")
 ALL_FOLDS: Final = "all"
+COMMON_ROWS: Final = "common"
 _MISSING: Final = float("nan")
 
 
@@ -125,17 +126,20 @@ def metrics_of(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def score(oof: pd.DataFrame) -> pd.DataFrame:
-    """Every metric per entry, horizon and fold, and over all folds.
+    """Every metric per entry, horizon and fold, over all folds, and over the rows that all entries share.
 
     Args:
         oof: out-of-fold rows (`OUT_OF_FOLD_COLUMNS`); rows whose outcome is not known yet are left out.
 
     Returns:
-        Long frame `SCORE_COLUMNS`; `fold` is a fold's name or `all`; `value` missing where a metric is not
-        defined; `n` scored rows, `n_eff` = n / horizon in sessions.
+        Long frame `SCORE_COLUMNS`; `fold` is a fold's name, `all` (an entry's own rows of all folds) or `common`
+        (of those, the dates and horizons that every entry has: the only fair comparison of entries); `value`
+        missing where a metric is not defined; `n` scored rows, `n_eff` = n / horizon in sessions.
     """
     known = oof[oof["realised_price"].notna()]
-    pieces = [known, known.assign(fold=ALL_FOLDS)]
+    entries = known.groupby(["as_of_date", "horizon_months"])["entry"].transform("nunique")
+    common = known[entries == known["entry"].nunique()]
+    pieces = [known, known.assign(fold=ALL_FOLDS), common.assign(fold=COMMON_ROWS)]
     keys = ["entry", "horizon_months", "fold"]
     records = [
         (*key, metric, value, len(rows), effective_n(len(rows), int(rows["horizon_months"].iloc[0])))

@@ -156,7 +156,7 @@ _SUBSTITUTION: Final = (
         "US cents/lb",
         (FCPO, USDMYR, HO),
         "palm_price - HO USD/gal x 100 x 312.9 gal/t / 2204.62 lb/t",
-        "palm oil - gasoil (POGO) spread on NY Harbor ULSD; 7.45 bbl = 312.9 gal/t, CME gasoil conversion",
+        "palm oil - gasoil (POGO) spread on NY Harbor ULSD; 7.45 bbl = 312.9 gal/t as in ICE Heating Oil Arb futures",
         "palm_features",
         "difference_from_trailing_mean",
         "HO begins 2010-06-07; " + _FCPO_STARTS,
@@ -274,7 +274,7 @@ _SUBSTITUTION: Final = (
 )
 
 
-_WMO: Final = "WMO-No. 1203 (2017), Guidelines on the Calculation of Climate Normals, for day-count tolerances"
+_OWN_CLIMATOLOGY: Final = "standard score; window, tolerance of missing days and years needed are our own choice"
 _SEASONS: Final = {
     "brazil": "1 October to 30 April",
     "argentina": "1 October to 30 April",
@@ -304,7 +304,7 @@ def _precipitation(region: str, days: int, needed: int) -> Feature:
         "standard deviations",
         (WEATHER[region],),
         formula,
-        _WMO,
+        _OWN_CLIMATOLOGY,
         function,
         "level",
         missing + _THIN[region],

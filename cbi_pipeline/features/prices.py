@@ -27,11 +27,12 @@ def forward_factor(zl: pd.DataFrame) -> pd.Series:
     return pd.Series(np.cumprod(np.where(np.isnan(ratio), 1.0, ratio)), index=zl.index)
 
 
-def within_contract_log_returns(zl: pd.DataFrame) -> pd.Series:
+def roll_adjusted_log_returns(zl: pd.DataFrame) -> pd.Series:
     """ln(close[t] / roll_ratio[t] / close[t-1]), [T].
 
-    Missing on the first row, over a hole of more than MAXIMUM_GAP_DAYS days, and on a roll whose
-    ratio is not known.
+    Missing on the first row, over a hole of more than MAXIMUM_GAP_DAYS days, and on a known roll whose
+    ratio is not known. Before 2010-06-07 Yahoo names no contract: a change of contract is then inside the
+    return, as it is in the series itself.
 
     Args:
         zl: `close`, `roll_ratio`, `is_roll`, indexed by trade date, ascending.
@@ -47,7 +48,7 @@ def within_contract_log_returns(zl: pd.DataFrame) -> pd.Series:
 def price_features(known: PointInTime) -> dict[str, pd.Series]:
     """The price pillar, [T] each: cents/lb, returns as fractions and in log price."""
     zl = known.zl
-    log_returns = within_contract_log_returns(zl)
+    log_returns = roll_adjusted_log_returns(zl)
     return {
         "close": zl["close"],
         "close_returns": np.expm1(log_returns),

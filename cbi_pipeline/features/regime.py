@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cbi_pipeline.features.point_in_time import PointInTime
-from cbi_pipeline.features.prices import within_contract_log_returns
+from cbi_pipeline.features.prices import roll_adjusted_log_returns
 
 TREND_SESSIONS: Final = 63
 VOLATILITY_SESSIONS: Final = 21
@@ -48,5 +48,5 @@ def classify(log_returns: pd.Series) -> pd.DataFrame:
 
 def regime_features(known: PointInTime) -> dict[str, pd.Series]:
     """The four regime columns, [T] each."""
-    one_hot = classify(within_contract_log_returns(known.zl))
+    one_hot = classify(roll_adjusted_log_returns(known.zl))
     return {f"regime_{name}": one_hot[name] for name in REGIMES}

@@ -12,7 +12,7 @@ from cbi_pipeline.features.point_in_time import PointInTime
 
 POUNDS_PER_TONNE: Final = 2204.62
 ULSD_GALLONS_PER_TONNE: Final = 312.9
-"""7.45 barrels of 42 gallons: the conversion of CME's gasoil and ULSD spread contracts."""
+"""7.45 barrels of 42 gallons, as in ICE's Heating Oil Arb futures (1 tonne = 312.9 gallons)."""
 SOYBEAN_OIL_POUNDS_PER_GALLON: Final = 7.7
 GALLONS_PER_BARREL: Final = 42.0
 MEAL_TONS_PER_BUSHEL: Final = 0.022
@@ -97,6 +97,6 @@ def mandate_features(known: PointInTime) -> dict[str, pd.Series]:
     starts = pd.to_datetime(year + "-01-01").astype("datetime64[ns]").dt.tz_localize("UTC")
     rows = rows.assign(
         available_at=rows["available_at"].where(rows["available_at"] > starts, starts),
-        published_on=pd.to_datetime(year + "-12-31").astype("datetime64[ns]"),
+        year_end=pd.to_datetime(year + "-12-31").astype("datetime64[ns]"),
     )
     return {"renewable_diesel_mandate": known.latest(RFS, ["value"], rows)["value"]}

@@ -6,7 +6,7 @@ joined on `available_at`; the fit takes labels known before a given date only.
 
 References:
     Ridge: Hoerl and Kennard (1970), Technometrics 12(1). Futures carry as a price forecast, and why
-    half of it: Fama and French (1987), Journal of Business 60(1). Moments summed over the rows where
+    half of it: Fama and French (1987), Journal of Business 60(1). Moments as means over the rows where
     their terms are known (available-case analysis): Little and Rubin (2019), Statistical Analysis with
     Missing Data, 3rd ed., section 3.4.
 """
@@ -20,9 +20,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
-from scipy.sparse import csr_array
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.errors import ModelError
@@ -204,7 +201,7 @@ def fit_anchor(front: pd.Series, inputs: pd.DataFrame, state: pd.DataFrame, know
 
     Target `(log return - curve_h) / sigma_h`, clipped at 2; fundamentals divided by their training
     standard deviation; ridge without intercept, penalty 10 x horizon in weeks. A row takes part with the
-    fundamentals it has: the moments are summed over the rows where their terms are known, so that the
+    fundamentals it has: each moment is a mean over the rows where its terms are known, so that the
     palm ratio is learned from 1985 though WASDE vintages begin in 1995. A row with neither is dropped.
 
     Args:
@@ -239,13 +236,17 @@ def fit_anchor(front: pd.Series, inputs: pd.DataFrame, state: pd.DataFrame, know
 
 
 def _available_case_ridge(x: pd.DataFrame, y: np.ndarray, penalty: float) -> dict[str, float]:
-    """Coefficients per unit of x; a sparse design, in which an unknown term has no entry."""
-    scaler = StandardScaler(with_mean=False)
-    scaled = scaler.fit_transform(x.to_numpy())
-    known = np.isfinite(scaled)
-    design = csr_array((scaled[known], np.nonzero(known)), shape=scaled.shape)
-    ridge = Ridge(alpha=penalty, fit_intercept=False, solver="cholesky").fit(design, y)
-    return dict(zip(x.columns, (ridge.coef_ / scaler.scale_).tolist(), strict=True))
+    """Coefficients per unit of x, from moments that are each a mean over the rows where their terms are known.
+
+    Solves `(G + penalty / n I) b = g` with `G_ij` the mean of `z_i z_j` and `g_i` the mean of `z_i y`, `z` being x per
+    training standard deviation. Nothing stands in for an unknown term. On complete rows it is ordinary ridge.
+    """
+    scale = x.std(ddof=0)
+    z = x / scale
+    gram = pd.DataFrame({i: {j: (z[i] * z[j]).mean() for j in z} for i in z})
+    moment = z.mul(y, axis=0).mean()
+    beta = np.linalg.solve(gram.to_numpy() + penalty / len(y) * np.eye(len(gram)), moment.to_numpy())
+    return dict(zip(x.columns, (beta / scale).tolist(), strict=True))
 
 
 def anchor_log_return(

@@ -68,7 +68,9 @@ class TrainingConfig(BaseModel):
     weight_decay: float = Field(default=1.0, ge=0)
     epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=3, ge=1, description="epochs without a better validation loss before training stops")
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(
+        default=32, ge=1, description="a fold has 139 weekly windows: 128 would leave two steps an epoch"
+    )
     train_stride: int = Field(
         default=5, ge=1, description="sessions between training windows: labels overlap, so weekly is enough"
     )

@@ -44,13 +44,17 @@ def warehouse_table_schema(table: WarehouseTable) -> dg.TableSchema:
 
 
 def table(records: Iterable[dict[str, Any]]) -> dg.TableMetadataValue:
-    """A small table for the UI; values become text, so that mixed and missing values show as they are."""
+    """A small table for the UI; values become short text, so that mixed and missing values fit one column."""
     return dg.MetadataValue.table(
-        [
-            dg.TableRecord({name: "" if value is None else str(value) for name, value in record.items()})
-            for record in records
-        ]
+        [dg.TableRecord({name: _text(value) for name, value in record.items()}) for record in records]
     )
+
+
+def _text(value: object) -> str:
+    """What a reader needs of a value: six digits of a number, the date of a midnight that pandas wrote as ISO text."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value).removesuffix("T00:00:00.000")
 
 
 def _range(minimum: float | None, maximum: float | None) -> list[str]:

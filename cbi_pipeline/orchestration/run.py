@@ -39,6 +39,7 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
 
     Raises:
         CbiError: the reason for which the run stopped; the run and its log stay visible in the UI.
+        KeyboardInterrupt: someone stopped it.
     """
     prepare_dagster_home(settings)
     definitions = build_definitions(settings)
@@ -53,6 +54,8 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
                 f"{failed}. Nothing that depends on it was computed or published.",
                 "read why in the UI (`make ui`), under the checks of that asset.",
             ) from failed
+        except dg.DagsterExecutionInterruptedError as stopped:
+            raise KeyboardInterrupt from stopped
     warehouse = WarehouseResource(location=str(settings.warehouse_path)).open()
     write = load_reference(settings, "warehouse/predictions", WarehouseRef)
     return RunOutcome(

@@ -72,8 +72,9 @@ class RunDisplay:
                 note: Any = Text(("re-used  " if event.reused else "") + event.note, "dim")
             else:
                 mark = self._spinner
-                bar = ProgressBar(total=max(event.total, 1), completed=event.done, width=24)
-                note = Group(bar, Text(event.note, "dim")) if event.total > 1 else Text(event.note, "dim")
+                note = Table.grid(padding=(0, 1))
+                bar = [ProgressBar(total=event.total, completed=event.done, width=24)] if event.total > 1 else []
+                note.add_row(*bar, Text(event.note, "dim"))
             grid.add_row(mark, stage, Text(f"{seconds:5.1f} s", "dim"), note)
         return Group(grid)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from rich.table import Table
+from rich.table import Column, Table
 
 from cbi_pipeline.errors import CbiError
 from cbi_pipeline.settings import ENV_PREFIX, Settings, nearest_known, unknown_variables
@@ -45,10 +45,11 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
 
 def doctor_tables(settings: Settings, findings: list[Finding]) -> tuple[Table, Table]:
     """The findings, and every setting with its value and the variable that sets it."""
-    report = Table("check", "state", "found", "fix")
+    report = Table("check", "state", Column("found", overflow="fold"), Column("fix", overflow="fold"))
     for finding in findings:
         report.add_row(finding.subject, "[green]ok[/]" if finding.ok else "[red]fix[/]", finding.found, finding.fix)
-    table = Table("setting", "value", "meaning", title="Settings", title_justify="left")
+    names = (Column(name, overflow="fold") for name in ("setting", "value"))
+    table = Table(*names, "meaning", title="Settings", title_justify="left")
     for name, field in type(settings).model_fields.items():
         table.add_row(ENV_PREFIX + name.upper(), str(getattr(settings, name)), field.description or "")
     return report, table

@@ -26,9 +26,10 @@ EXTRA_FEDERAL_CLOSURES: Final = (
     *("2007-12-24", "2008-12-26", "2012-12-24", "2014-12-26", "2018-12-24", "2019-12-24", "2020-12-24", "2024-12-24"),
     *("2010-02-08", "2010-02-09", "2010-02-10", "2010-02-11", "2012-10-29", "2012-10-30", "2016-01-25", "2016-01-26"),
 )
-"""Days on which federal offices in Washington were closed by executive order or a storm.
+"""Days on which federal offices in Washington were closed by executive order or a storm; storms are not complete.
 
-Row by row: days of mourning, Christmas, storms."""
+Row by row: days of mourning, Christmas, storms. A storm that is missing here makes a report known one business day
+too early, unless the CFTC published in spite of it."""
 
 DISAGGREGATED_HISTORY_PUBLISHED: Final = pd.Timestamp("2009-10-20")
 """CFTC published its first disaggregated report on 2009-09-04 and the history from 2006-06-13 on 2009-10-20."""

@@ -53,7 +53,7 @@ def fit_anchors(
     inputs = {
         "tables": content_of(raw),
         "folds": [fold.model_dump(mode="json") for fold in (*folds, serving)],
-        "code": source_hash("modeling/anchor", "modeling/volatility", "evaluation/walk_forward", "market_calendar"),
+        "code": source_hash("modeling/anchor", "modeling/volatility", "evaluation", "market_calendar", "stages/folds"),
     }
     artifact = store.get_or_build("anchor", inputs, build)
     reference = FoldsRef(

@@ -7,7 +7,7 @@ import pytest
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features import CATALOGUE, FEATURE_NAMES, availability_report, regime, weather
 from cbi_pipeline.features.build import assemble, check_frame
-from cbi_pipeline.features.prices import forward_factor, within_contract_log_returns
+from cbi_pipeline.features.prices import forward_factor, roll_adjusted_log_returns
 from cbi_pipeline.features.technical import range_indicators
 
 
@@ -104,14 +104,14 @@ def rolls(closes, ratios, dates=None):
 def test_a_roll_is_not_a_return():
     zl = rolls([50.0, 60.6, 61.206], [None, 1.2, None])
     assert forward_factor(zl).tolist() == [1.0, 1.2, 1.2]
-    assert np.exp(within_contract_log_returns(zl)).tolist()[1:] == pytest.approx([1.01, 1.01])
+    assert np.exp(roll_adjusted_log_returns(zl)).tolist()[1:] == pytest.approx([1.01, 1.01])
 
 
 def test_no_return_over_a_hole_or_an_unknown_roll():
     zl = rolls([50.0, 51.0, 52.0], [None, None, None], ["2024-01-02", "2024-01-09", "2024-01-17"])
-    assert within_contract_log_returns(zl).isna().tolist() == [True, False, True]
+    assert roll_adjusted_log_returns(zl).isna().tolist() == [True, False, True]
     unknown = rolls([50.0, 60.0], [None, float("nan")])
-    assert within_contract_log_returns(unknown).isna().all()
+    assert roll_adjusted_log_returns(unknown).isna().all()
 
 
 def test_true_range_of_steady_bars():

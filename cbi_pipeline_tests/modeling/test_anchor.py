@@ -96,8 +96,13 @@ def test_available_case_ridge_solves_the_pairwise_normal_equations() -> None:
     assert list(complete.values()) == pytest.approx(list(plain), rel=1e-8)
     x.iloc[:120, 0] = np.nan
     z = (x / x.std(ddof=0)).to_numpy()
-    moments = np.array([[np.nansum(z[:, i] * z[:, j]) for j in range(2)] for i in range(2)]) + 130.0 * np.eye(2)
-    expected = np.linalg.solve(moments, [np.nansum(z[:, i] * y) for i in range(2)]) / x.std(ddof=0)
+    n = np.array([[np.isfinite(z[:, i] * z[:, j]).sum() for j in range(2)] for i in range(2)])
+    moments = np.array([[np.nansum(z[:, i] * z[:, j]) / n[i, j] for j in range(2)] for i in range(2)])
+    expected = np.linalg.solve(
+        moments + 130.0 / 300 * np.eye(2), [np.nansum(z[:, i] * y) / n[i, i] for i in range(2)]
+    ) / x.std(ddof=0)
+    filled = Ridge(alpha=130.0, fit_intercept=False).fit(np.nan_to_num(z), y).coef_ / x.std(ddof=0).to_numpy()
+    assert list(expected) != pytest.approx(list(filled), rel=1e-3), "an unknown term does not count as zero"
     assert list(a._available_case_ridge(x, y, 130.0).values()) == pytest.approx(list(expected), rel=1e-8)
 
 

@@ -31,7 +31,7 @@ def scorecard(
     )
 
 
-@dg.asset(group_name="evaluation", owners=OWNERS)
+@dg.asset(group_name="evaluation", kinds={"python"}, owners=OWNERS)
 def bakeoff_winner(scorecard: ScorecardRef, trained_models: dict[str, CellRef]) -> dg.Output[WinnerRef]:
     """The network that serves: lowest mean rank over the horizons, ties to the fewer parameters."""
     from cbi_pipeline import stages

@@ -62,7 +62,7 @@ def champion(
     )
 
 
-@dg.asset(group_name="serving", owners=OWNERS)
+@dg.asset(group_name="serving", kinds={"pandas"}, owners=OWNERS)
 def daily_predictions(
     context: dg.AssetExecutionContext,
     champion: ModelRef,
@@ -84,7 +84,7 @@ def daily_predictions(
         curated_features,
         raw,
         settings=run_settings.load(),
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         store=artifact_store.open(),
         models_dir=model_registry.path,
         warehouse=warehouse.open(),

@@ -53,7 +53,7 @@ def metrics(
     """Publish the scorecard, one row per entry, horizon, fold and metric."""
     from cbi_pipeline import stages
 
-    return _output(stages.publish_metrics(scorecard, warehouse.open(), run_id=context.run_id))
+    return _output(stages.publish_metrics(scorecard, warehouse.open(), run_id=context.run.run_id))
 
 
 @dg.asset(
@@ -62,6 +62,7 @@ def metrics(
     kinds=_KIND,
     owners=OWNERS,
     deps=[predictions],
+    metadata={"dagster/column_schema": warehouse_table_schema(PREDICTIONS)},
 )
 def vw_latest_forecast(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     """The view that dashboards read: the newest forecast of each horizon."""

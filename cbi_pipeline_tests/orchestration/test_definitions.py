@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from cbi_pipeline.contracts.tables import RAW_TABLES
+from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
+from cbi_pipeline.definitions import build_definitions
+from cbi_pipeline.features.catalogue import FEATURE_NAMES
+from cbi_pipeline.profiles import get_profile
+from cbi_pipeline_tests.projects import settings_of
+
+RAW = {f"raw_{table}" for table in RAW_TABLES}
+MARKET = {"raw_futures_daily", "raw_futures_curve", "raw_macro_series", "raw_fundamentals"}
+LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
+    **{name: ("raw", {"parquet"}, set()) for name in RAW},
+    "curated_features": ("features", {"pandas", "parquet"}, RAW),
+    "fitted_anchor": ("features", {"scikitlearn"}, {"curated_features"} | MARKET),
+    "fitted_scaler": ("features", {"scikitlearn"}, {"curated_features", "fitted_anchor"}),
+    "trained_models": ("training", {"pytorch"}, {"curated_features", "fitted_anchor", "fitted_scaler"}),
+    "scorecard": ("evaluation", {"pandas"}, {"curated_features", "fitted_anchor", "trained_models"}),
+    "bakeoff_winner": ("evaluation", set(), {"scorecard", "trained_models"}),
+    "champion": (
+        "serving",
+        {"pytorch"},
+        {"bakeoff_winner", "scorecard", "curated_features", "fitted_anchor", "fitted_scaler"},
+    ),
+    "daily_predictions": ("serving", set(), {"champion", "curated_features"} | MARKET),
+    "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
+    "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
+    "warehouse/vw_latest_forecast": ("warehouse", {"duckdb"}, {"warehouse/predictions"}),
+}
+"""Asset: group, kinds, what it depends on (the path of the data in design.md, section 2). A change here is a decision."""
+
+HEAVY = ("torch", "pandas", "google.cloud", "matplotlib", "sklearn", "duckdb", "talib", "safetensors", "databento_dbn")
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory) -> dg.Definitions:
+    return build_definitions(settings_of(tmp_path_factory.mktemp("project")))
+
+
+@pytest.fixture(scope="module")
+def graph(definitions):
+    return definitions.resolve_asset_graph()
+
+
+def test_the_assets_are_exactly_these(graph):
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(LINEAGE)
+
+
+@pytest.mark.parametrize("name", LINEAGE)
+def test_group_kinds_and_dependencies(graph, name):
+    node = graph.get(dg.AssetKey.from_user_string(name))
+    group, kinds, parents = LINEAGE[name]
+    assert node.group_name == group
+    assert set(node.kinds) == kinds
+    assert {key.to_user_string() for key in node.parent_keys} == parents
+
+
+@pytest.mark.parametrize("name", LINEAGE)
+def test_every_asset_says_what_it_is_and_whose(graph, name):
+    node = graph.get(dg.AssetKey.from_user_string(name))
+    assert len(node.description) > 20
+    assert node.owners == ["team:forecasting"]
+
+
+def column_names(graph, name):
+    schema = graph.get(dg.AssetKey.from_user_string(name)).metadata["dagster/column_schema"]
+    columns = (schema.schema if hasattr(schema, "schema") else schema).columns
+    assert all(column.description and column.type for column in columns)
+    return [column.name for column in columns]
+
+
+def test_tables_show_their_columns(graph):
+    for table, contract in RAW_TABLES.items():
+        assert column_names(graph, f"raw_{table}") == [column.name for column in contract.columns]
+    for table, stored in WAREHOUSE_TABLES.items():
+        assert column_names(graph, f"warehouse/{table}") == list(stored.column_names)
+    assert column_names(graph, "curated_features") == list(FEATURE_NAMES)
+
+
+@pytest.mark.parametrize("profile", ["quick", "smoke"])
+def test_trained_models_are_partitioned_by_architecture_and_fold(tmp_path, profile):
+    graph = build_definitions(settings_of(tmp_path, profile=profile)).resolve_asset_graph()
+    partitions = graph.get(dg.AssetKey("trained_models")).partitions_def
+    dimensions = {d.name: d.partitions_def.get_partition_keys() for d in partitions.partitions_defs}
+    expected = get_profile(profile)
+    assert dimensions == {"architecture": list(expected.architectures), "fold": list(expected.fold_names)}
+    assert len(expected.fold_names) == {"quick": 5, "smoke": 1}[profile]
+    others = [key for key in graph.get_all_asset_keys() if key != dg.AssetKey("trained_models")]
+    assert not any(graph.get(key).is_partitioned for key in others)
+
+
+def test_all_cells_of_a_run_train_in_one_process(graph):
+    policy = graph.get(dg.AssetKey("trained_models")).backfill_policy
+    assert policy == dg.BackfillPolicy.single_run()
+
+
+def job_assets(definitions, name):
+    return {key.to_user_string() for key in definitions.resolve_job_def(name).asset_layer.executable_asset_keys}
+
+
+def test_retrain_is_everything(definitions):
+    assert job_assets(definitions, "retrain") == set(LINEAGE)
+
+
+def test_daily_forecasts_and_trains_nothing(definitions):
+    fitted = {"fitted_anchor", "fitted_scaler", "trained_models", "scorecard", "bakeoff_winner", "champion"}
+    assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {"warehouse/metrics"}
+
+
+@pytest.mark.parametrize("job", ["retrain", "daily"])
+def test_jobs_run_in_this_process(definitions, job):
+    assert definitions.resolve_job_def(job).executor_def.name == "in_process"
+
+
+def test_checks_block_what_comes_after(graph):
+    checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+    assert checks == {
+        ("curated_features", "features_are_locked"),
+        ("scorecard", "every_entry_is_scored_at_every_horizon"),
+        ("warehouse/predictions", "stored_rows_equal_the_forecast"),
+    }
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert spec.blocking, key
+        assert len(spec.description) > 20
+
+
+def test_resources_can_be_replaced_one_by_one(tmp_path):
+    elsewhere = object()
+    replaced = build_definitions(settings_of(tmp_path), {"warehouse": elsewhere}).resources
+    assert replaced["warehouse"] is elsewhere
+    assert replaced["device"].device == "cpu"
+
+
+def test_the_code_location_is_light(tmp_path):
+    """Two seconds of processor time at most, whatever else the machine does, and none of the heavy libraries."""
+    code = (
+        "import json, resource, sys, cbi_pipeline.definitions;"
+        "used = resource.getrusage(resource.RUSAGE_SELF);"
+        "print(json.dumps([used.ru_utime + used.ru_stime, sorted(sys.modules)]))"
+    )
+    environment = {**os.environ, "CBI_PROJECT_DIR": str(tmp_path)}
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    seconds, modules = json.loads(printed.stdout)
+    assert [name for name in HEAVY if name in modules] == []
+    assert "dagster" in modules
+    assert seconds < 2.0
+    assert list(tmp_path.iterdir()) == [], "importing the definitions wrote something"
+
+
+def test_the_definitions_validate(repository, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "CBI_PROJECT_DIR": str(tmp_path), "DAGSTER_HOME": str(home)}
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-m", "cbi_pipeline.definitions"]
+    checked = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=repository)
+    assert checked.returncode == 0, checked.stderr
+    assert "All code locations passed validation" in checked.stderr + checked.stdout

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import duckdb
+import pytest
+
+from cbi_pipeline import __version__, cli
+from cbi_pipeline.settings import Settings
+from cbi_pipeline_tests.projects import REPOSITORY, STARTER, flip_byte, new_project
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, with line breaks and table frames folded to single spaces, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def folded(text: str) -> str:
+    return re.sub(r"[\s│╭╮╰╯─]+", " ", text)
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    return {
+        "CBI_PROJECT_DIR": str(settings.project_dir),
+        "CBI_STARTER_DIR": str(settings.starter_dir),
+        "CBI_PROFILE": "smoke",
+        "CBI_DEVICE": "cpu",
+    }
+
+
+@pytest.fixture
+def cbi(monkeypatch, capsys, new_settings):
+    """Run a command line in this process, in an empty project."""
+
+    def command(*arguments: str, settings: Settings = new_settings, width: int = 400) -> Answer:
+        for name in [name for name in os.environ if name.startswith("CBI_")]:
+            if name not in given:
+                monkeypatch.delenv(name)
+        for name, value in variables(settings).items():
+            if name not in given:
+                monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["cbi", *arguments])
+        for console in (cli.console, cli.error_console):
+            monkeypatch.setattr(console, "_width", width)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        return Answer(int(end.value.code or 0), folded(printed.out), folded(printed.err))
+
+    given: set[str] = set()
+
+    def with_variable(name: str, value: str) -> None:
+        given.add(name)
+        monkeypatch.setenv(name, value)
+
+    command.set = with_variable
+    return command
+
+
+def test_help_lists_every_command(cbi):
+    answer = cbi("--help")
+    assert answer.code == 0
+    commands = re.findall(r" (run|predict|leaderboard|doctor|ui|bundle) [A-Z]", answer.out)
+    assert commands == ["run", "predict", "leaderboard", "doctor", "ui", "bundle"]
+    assert re.findall(r" (build|verify|list) [A-Z]", cbi("bundle", "--help").out) == ["build", "verify", "list"]
+
+
+def test_the_version_is_printed_alone(cbi):
+    assert cbi("--version").out.strip() == __version__
+
+
+def test_an_unknown_command_is_a_usage_error(cbi):
+    answer = cbi("forecast")
+    assert answer.code == 2
+    assert "No such command" in answer.err
+
+
+def test_a_refusal_is_a_panel_and_exit_code_1(cbi):
+    answer = cbi("leaderboard")
+    assert answer.code == 1
+    assert "scorecard.json" in answer.err
+    assert "this asset has not been materialised yet. To fix: run `cbi run`" in answer.err
+    assert "Traceback" not in answer.err + answer.out
+    assert answer.out.strip() == ""
+
+
+def test_predict_before_any_run_says_what_to_do(cbi):
+    answer = cbi("predict")
+    assert answer.code == 1
+    assert "champion.json" in answer.err
+    assert "run `cbi run`" in answer.err
+    assert "Traceback" not in answer.err + answer.out
+
+
+def test_a_bad_setting_names_its_variable(cbi):
+    cbi.set("CBI_SEED", "many")
+    answer = cbi("doctor")
+    assert answer.code == 1
+    assert "SettingsError CBI_SEED" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_an_unknown_variable_is_reported_with_what_was_meant(cbi):
+    cbi.set("CBI_SEDE", "1")
+    answer = cbi("bundle", "list")
+    assert answer.code == 0
+    assert "CBI_SEDE is set, but no such setting exists. Did you mean CBI_SEED?" in answer.err
+
+
+def test_an_interrupt_says_that_work_is_kept(cbi, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_find_data", interrupted)
+    answer = cbi("run")
+    assert answer.code == 130
+    assert "the same command goes on from there" in answer.err
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle_of_a_run_is_no_traceback(new_settings):
+    """As a user does it: the signal arrives while a stage works."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CBI_")}
+    started = subprocess.Popen(
+        [sys.executable, "-m", "cbi_pipeline.cli", "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env={**environment, **variables(new_settings), "PYTHONUNBUFFERED": "1"},
+    )
+    assert started.stdout is not None
+    for line in started.stdout:
+        if "raw tables: done" in line:
+            break
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 130, err
+    assert "the same command goes on from there" in folded(err)
+    assert "Traceback" not in err
+    assert not new_settings.warehouse_path.exists() or select(new_settings, "SELECT * FROM predictions") == []
+
+
+def test_a_bug_keeps_its_traceback(new_settings, monkeypatch):
+    def bug(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_find_data", bug)
+    monkeypatch.setattr(sys, "argv", ["cbi", "run"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_the_starter_bundle_verifies(cbi):
+    answer = cbi("bundle", "verify")
+    assert answer.code == 0
+    assert re.search(r"ok: \d{8}T\d{6}Z-[0-9a-f]{8}, 7 tables, [\d,]+ rows, trade dates .* to 2024-12-31", answer.out)
+
+
+def test_a_corrupted_bundle_is_refused_by_name(cbi, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(STARTER, damaged)
+    flip_byte(damaged / "cot_weekly.parquet")
+    answer = cbi("bundle", "verify", str(damaged))
+    assert answer.code == 1
+    assert "BundleError" in answer.err
+    assert "cot_weekly.parquet" in answer.err
+    assert "To fix:" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_damaged_starter_is_no_reason_to_go_on(cbi, new_settings, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(STARTER, damaged)
+    (damaged / "_SUCCESS").unlink()
+    answer = cbi("run", settings=new_settings.model_copy(update={"starter_dir": damaged}))
+    assert answer.code == 1
+    assert "_SUCCESS" in answer.err
+    assert not new_settings.warehouse_path.exists()
+    assert not new_settings.models_dir.exists()
+
+
+def test_bundles_are_listed_with_what_is_wrong_with_them(cbi, new_settings):
+    sound = new_settings.bundles_dir / "20250101T000000Z-00000000"
+    shutil.copytree(STARTER, sound)
+    (sound / "_SUCCESS").unlink()
+    answer = cbi("bundle", "list")
+    assert answer.code == 0
+    assert re.search(r"20250101T000000Z-00000000 absent: .*_SUCCESS", answer.out)
+    assert re.search(r"starter: \S+ 2024-12-31 [\d,]+ ok", answer.out)
+
+
+def test_building_without_provider_files_is_refused(cbi, new_settings):
+    answer = cbi("bundle", "build")
+    assert answer.code == 1
+    assert "SourceError" in answer.err
+    assert not new_settings.bundles_dir.exists()
+
+
+def test_doctor_prints_every_setting_and_no_secret(cbi, monkeypatch):
+    monkeypatch.setenv("MY_API_TOKEN", "very-secret-value")
+    answer = cbi("doctor")
+    for name in Settings.model_fields:
+        assert f" CBI_{name.upper()} " in answer.out
+    assert "very-secret-value" not in answer.out + answer.err
+    for subject in ("Python", "packages", "variables", "device", "data", "warehouse", "disk"):
+        assert re.search(rf" {subject} (ok|fix) ", answer.out), subject
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["bundle", "list"]])
+def test_a_narrow_terminal_hides_nothing(cbi, command):
+    answer = cbi(*command, width=80)
+    assert "starter" in answer.out
+    assert "…" not in answer.out
+
+
+def test_doctor_exits_with_1_when_something_needs_a_fix(cbi, new_settings):
+    (new_settings.project_dir / "constraints.txt").unlink()
+    answer = cbi("doctor")
+    assert answer.code == 1
+    assert "constraints.txt is missing" in answer.out
+
+
+# --- the command as a user runs it ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Printed:
+    settings: Settings
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory) -> Printed:
+    """`cbi run` in a process of its own, in an empty project."""
+    settings = new_project(tmp_path_factory.mktemp("cli") / "project")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CBI_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "cbi_pipeline.cli", "run"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**environment, **variables(settings), "COLUMNS": "200"},
+    )
+    assert done.returncode == 0, done.stderr
+    return Printed(settings, done.stdout, done.stderr)
+
+
+def select(settings: Settings, sql: str) -> list[tuple]:
+    with duckdb.connect(settings.warehouse_path, read_only=True) as connection:
+        return connection.sql(sql).fetchall()
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+@pytest.mark.slow
+def test_the_printed_forecast_is_what_the_view_holds(printed):
+    stored = select(
+        printed.settings,
+        "SELECT horizon_months, target_date, last_price, predicted_price, q10, q90, status, as_of_date"
+        " FROM vw_latest_forecast ORDER BY horizon_months",
+    )
+    lines = [cells(line) for line in printed.out.splitlines() if re.match(r"│ +\d+ months", line)]
+    assert lines == [
+        [
+            f"{horizon} months",
+            str(target),
+            f"{price:.2f}",
+            f"{price / last - 1:+.1%}",
+            f"{low:.2f} to {high:.2f}",
+            status,
+        ]
+        for horizon, target, last, price, low, high, status, _ in stored
+    ]
+    assert len(lines) == 4
+    assert f"last trade date {stored[0][7]}, last price {stored[0][2]:.2f} cents/lb" in printed.out
+
+
+@pytest.mark.slow
+def test_the_printed_leaderboard_is_what_the_metrics_table_holds(printed):
+    stored = dict(
+        select(
+            printed.settings,
+            "SELECT (entry, horizon_months, metric), value FROM metrics"
+            " WHERE fold = 'all' AND metric IN ('mape', 'rmse_ratio')",
+        )
+    )
+    titles = {
+        "TCN on anchor": "tcn",
+        "TCN, full residual": "tcn_lambda_1",
+        "anchor": "anchor",
+        "futures curve": "futures_curve",
+        "last price": "last_price",
+    }
+    lines = {row[0]: row[1:] for row in (cells(line) for line in printed.out.splitlines()) if row[0] in titles}
+    assert list(lines) == list(titles)
+    for title, shown in lines.items():
+        entry = titles[title]
+        assert shown == [f"{stored[entry, h, 'mape']:.1f}  {stored[entry, h, 'rmse_ratio']:.3f}" for h in (3, 6, 9, 12)]
+
+
+@pytest.mark.slow
+def test_the_run_says_what_data_it_uses_why_it_holds_and_where_things_are(printed):
+    text, settings = printed.out, printed.settings
+    assert "Data: Using the starter bundle of the repository, whose prices end on 2024-12-31" in text
+    assert "`cbi bundle build`" in text
+    assert "all horizons: the data end on 2024-12-31, where the starter bundle ends" in text
+    assert "Forecast rows: 4 new, 0 already published" in text
+    for path in (settings.warehouse_path, settings.models_dir, settings.starter_dir):
+        assert str(path) in text
+    assert "make ui" in text
+    assert re.search(r"Computed: raw tables, curated features, anchor, scaler, training, scorecard", text)
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.slow
+def test_leaderboard_prints_the_last_scorecard(printed, cbi):
+    answer = cbi("leaderboard", settings=printed.settings)
+    assert answer.code == 0
+    mape = select(
+        printed.settings,
+        "SELECT value FROM metrics WHERE entry = 'anchor' AND horizon_months = 3 AND metric = 'mape' AND fold = 'all'",
+    )
+    assert re.search(rf" anchor {mape[0][0]:.1f} ", answer.out)
+    assert "out of fold, forecasts made" in answer.out
+
+
+@pytest.mark.slow
+def test_predict_prints_the_published_forecast(printed, cbi):
+    answer = cbi("predict", settings=printed.settings)
+    assert answer.code == 0
+    assert "Forecast rows: 0 new, 4 already published" in answer.out
+    assert "Re-used, because nothing they depend on has changed: curated features, forecast" in answer.out
+    price = select(printed.settings, "SELECT predicted_price FROM vw_latest_forecast WHERE horizon_months = 12")
+    assert re.search(rf" 12 months \S+ {price[0][0]:.2f} ", answer.out)
