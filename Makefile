@@ -5,19 +5,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui install install-dev clean
+.DELETE_ON_ERROR:
+.PHONY: help run test ui install install-dev clean
 
 help:  ## show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: install  ## install, run the main job on real data, print the forecast
 	@$(BIN)/cbi run
 
-test: install-dev  ## lint, type check, and the whole test suite
+test: install-dev  ## lint, type check, check the definitions, and run the whole test suite
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@DAGSTER_DISABLE_TELEMETRY=yes $(BIN)/dg check defs
+	@mkdir -p .dagster && cp dagster.yaml .dagster/dagster.yaml
+	@DAGSTER_HOME=$(CURDIR)/.dagster $(BIN)/dg check defs
 	@$(BIN)/python -m pytest
 
 ui: install  ## open the Dagster UI on http://127.0.0.1:3000
@@ -26,11 +28,12 @@ ui: install  ## open the Dagster UI on http://127.0.0.1:3000
 install: $(VENV)/.installed  ## create .venv with the tested versions
 install-dev: $(VENV)/.installed-dev
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "CBI needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
-	@$(PYTHON) -m venv $(VENV)
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "CBI needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing CBI into $(VENV) (a few minutes the first time) ..."
 	@$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@
@@ -39,5 +42,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[gcp,dev]'
 	@touch $@
 
-clean:  ## remove the environment and everything that was computed; bundles and models are kept
+clean:  ## remove the environment and all that can be computed again; bundles, models and the warehouse are kept
 	rm -rf $(VENV) .dagster data/artifacts .pytest_cache .mypy_cache .ruff_cache

@@ -6,18 +6,23 @@ Heavy libraries are imported inside the commands, so that `cbi --help` answers a
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from cbi_pipeline import __version__
 from cbi_pipeline.errors import BundleError, CbiError
-from cbi_pipeline.settings import Settings, current_environment, load_settings, nearest_known, unknown_variables
-
-if TYPE_CHECKING:
-    from cbi_pipeline.bundle.locate import LocatedBundle
+from cbi_pipeline.settings import (
+    REPOSITORY_DIR,
+    Settings,
+    current_environment,
+    load_settings,
+    nearest_known,
+    unknown_variables,
+)
 
 app = typer.Typer(
     help="CBI: forecasts of CBOT soybean oil futures (ZL), 3, 6, 9 and 12 months ahead.",
@@ -66,24 +71,19 @@ def _root(
 @app.command()
 def run() -> None:
     """Run the main job: find data, build features, train, evaluate, forecast, publish. Re-uses what has not changed."""
-    settings = load_settings()
-    located = _find_data(settings)
-    _execute(settings, "retrain", located)
+    _execute(load_settings(), "retrain")
 
 
 @app.command()
 def predict() -> None:
     """Forecast the newest trade date with the champion that serves, without training."""
-    settings = load_settings()
-    located = _find_data(settings)
-    _execute(settings, "daily", located)
+    _execute(load_settings(), "daily")
 
 
 @app.command()
 def leaderboard() -> None:
-    """Print the last scorecard: every entry per horizon, and the champion's distance from the quality targets."""
-    settings = load_settings()
-    _print_leaderboard(settings)
+    """Print the last scorecard: every entry per horizon, on the same dates."""
+    _print_leaderboard(load_settings())
 
 
 @app.command()
@@ -111,10 +111,14 @@ def ui(
 
     settings = load_settings()
     prepare_dagster_home(settings)
-    os.chdir(settings.project_dir)
-    console.print(f"Dagster UI on http://{host}:{port} (Ctrl-C stops it)", highlight=False)
+    os.chdir(settings.dagster_dir)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:Function")  # `dagster dev` announces its successor at every start
+    console.print(f"Dagster UI: http://{host}:{port}/asset-groups (Ctrl-C stops it)", highlight=False)
     dagster = str(Path(sys.executable).with_name("dagster"))
-    os.execv(dagster, [dagster, "dev", "--workspace", "workspace.yaml", "--host", host, "--port", str(port)])
+    os.execv(
+        dagster,
+        [dagster, "dev", "--workspace", str(REPOSITORY_DIR / "workspace.yaml"), "--host", host, "--port", str(port)],
+    )
 
 
 @bundle_app.command("build")
@@ -154,8 +158,12 @@ def bundle_verify(
     """Verify every byte and row of a bundle; names the file, rule and fix if it is refused."""
     from cbi_pipeline.bundle.verify import verify_bundle
 
-    folder = path or _find_data(load_settings()).path
-    manifest = verify_bundle(folder)
+    if path is None:
+        from cbi_pipeline.bundle.locate import find_bundle
+
+        manifest = find_bundle(load_settings()).manifest
+    else:
+        manifest = verify_bundle(path)
     rows = sum(table.rows for table in manifest.tables.values())
     console.print(
         f"ok: {manifest.dataset_version}, {len(manifest.tables)} tables, {rows:,} rows, "
@@ -189,30 +197,27 @@ def bundle_list() -> None:
     console.print(table)
 
 
-def _find_data(settings: Settings) -> LocatedBundle:
-    from cbi_pipeline.bundle.locate import find_bundle
-
-    with console.status("looking for data") as status:
-        located = find_bundle(settings, progress=status.update)
-    style = "bold yellow" if located.origin == "starter" else "bold"
-    console.print(f"[{style}]Data:[/] {located.why}", highlight=False)
-    return located
-
-
-def _execute(settings: Settings, job: str, located: LocatedBundle) -> None:
-    from cbi_pipeline.orchestration.run import execute_job
+def _execute(settings: Settings, job: str) -> None:
+    from cbi_pipeline import stages
+    from cbi_pipeline.orchestration.run import execute_job, reference_path
     from cbi_pipeline.reports.console import RunDisplay, forecast_table, status_reasons
 
     display = RunDisplay(console)
     with display.live():
         outcome = execute_job(settings, job)
-    console.print()
+    data = outcome.data
+    console.print(f"\n[{'bold yellow' if data.origin == 'starter' else 'bold'}]Data:[/] {data.why}\n", highlight=False)
     console.print(forecast_table(outcome.forecast))
-    for reason in status_reasons(outcome.forecast):
+    reasons = list(status_reasons(outcome.forecast))
+    stale = stages.why_stale(data, settings.max_data_age_sessions, datetime.now(UTC).date())
+    if stale and not any(stale in reason for reason in reasons):
+        reasons.insert(0, f"today: {stale}")
+    for reason in reasons:
         console.print(f"  {reason}", style="yellow", highlight=False)
     console.print()
-    _print_leaderboard(settings)
-    console.print()
+    if reference_path(settings, "scorecard").exists():
+        _print_leaderboard(settings)
+        console.print()
     reused, computed = display.reused_stages, display.computed_stages
     if reused:
         console.print(f"Re-used, because nothing they depend on has changed: {', '.join(reused)}.", highlight=False)
@@ -221,8 +226,9 @@ def _execute(settings: Settings, job: str, located: LocatedBundle) -> None:
     console.print(
         f"Forecast rows: {outcome.published}. Warehouse: {settings.warehouse_path}\n"
         f"Model: {outcome.model_path}\n"
-        f"Data: {located.manifest.dataset_version} in {located.path}\n"
-        f"UI: `make ui`, then http://127.0.0.1:3000. Run {outcome.run_id[:8]}, {display.elapsed_seconds:.0f} s",
+        f"Data: {data.dataset_version} in {data.bundle_path}\n"
+        f"UI: `make ui`, then http://127.0.0.1:3000/asset-groups\n"
+        f"Run {outcome.run_id[:8]}, {display.elapsed_seconds:.0f} s",
         highlight=False,
         soft_wrap=True,
     )

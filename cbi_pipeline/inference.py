@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.folds import SERVING_FOLD
 from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS, ForecastRow, Status
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation.benchmarks import Market, add_residual, forecast_frame
@@ -62,7 +63,9 @@ def forecast_rows(
     inputs = market.inputs.loc[[as_of]]
     anchor = anchor_log_return(AnchorFit.model_validate(model.anchor["fit"]), inputs, market.state)
     residual = _network_residual(model, config, features, as_of)
-    forecast = forecast_frame(market, config.architecture, "serving", add_residual(market, anchor, residual, weights))
+    forecast = forecast_frame(
+        market, config.architecture, SERVING_FOLD, add_residual(market, anchor, residual, weights)
+    )
     if len(forecast) != len(HORIZONS_MONTHS):
         raise ModelError(
             str(as_of.date()),

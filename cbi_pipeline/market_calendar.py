@@ -98,19 +98,6 @@ def session_on_or_after(day: Day) -> pd.Timestamp:
     return sessions_on_or_after(pd.DatetimeIndex([_midnight(day)]))[0]
 
 
-def previous_session(day: Day) -> pd.Timestamp:
-    """Last trade date strictly before `day`.
-
-    Raises:
-        CbiError: `day` is not after the first session of the calendar.
-    """
-    midnight = _midnight(day)
-    position = int(_all_sessions().searchsorted(midnight, side="left")) - 1
-    if position < 0:
-        raise CbiError(str(midnight.date()), "no session of the calendar lies before this day.", "ask for a later day.")
-    return _all_sessions()[position]
-
-
 def sessions_on_or_after(days: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """For every naive midnight of `days` [n], in any order: the first trade date on or after it [n].
 

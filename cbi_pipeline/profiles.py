@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from cbi_pipeline.modeling.config import PROFILES as TRAINING_PROFILES
 from cbi_pipeline.modeling.config import TrainingConfig
 
-SERVING_FOLD: Final = "serving"
-
 
 class Profile(BaseModel):
     """The walk-forward (in CBOT sessions) and the networks that compete in it."""
@@ -34,6 +32,16 @@ class Profile(BaseModel):
     def fold_names(self) -> tuple[str, ...]:
         """Names of the walk-forward folds, oldest first."""
         return tuple(f"fold_{number}" for number in range(1, self.n_splits + 1))
+
+    @property
+    def training_spans(self) -> dict[str, int]:
+        """Lengths of the training and validation parts, as `walk_forward.serving_fold` takes them."""
+        return {"train_sessions": self.train_sessions, "validation_sessions": self.validation_sessions}
+
+    @property
+    def spans(self) -> dict[str, int]:
+        """Number and lengths of all parts, as `walk_forward.make_folds` takes them."""
+        return {**self.training_spans, "n_splits": self.n_splits, "test_sessions": self.test_sessions}
 
 
 _PROFILES: Final[dict[str, Profile]] = {

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 class ProgressEvent:
     """Where a stage stands: `done` of `total` units; `note` is a short text for people.
 
-    `finished` marks the last event of a stage, `reused` that nothing had to be computed.
+    `finished` marks the last event of a stage; `reused` says whether an earlier result was found instead of computing
+    one, None for a stage that runs every time.
     """
 
     stage: str
@@ -22,7 +23,7 @@ class ProgressEvent:
     total: int
     note: str = ""
     finished: bool = False
-    reused: bool = False
+    reused: bool | None = None
 
 
 Listener = Callable[[ProgressEvent], None]
@@ -39,7 +40,7 @@ def report(stage: str, done: int, total: int, note: str = "") -> None:
     _emit(ProgressEvent(stage, done, total, note))
 
 
-def finish(stage: str, note: str = "", *, reused: bool = False) -> None:
+def finish(stage: str, note: str = "", *, reused: bool | None = None) -> None:
     """Tell the listener that `stage` is complete."""
     _emit(ProgressEvent(stage, 1, 1, note, finished=True, reused=reused))
 

@@ -17,7 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cbi_pipeline.errors import SettingsError
 
 ENV_PREFIX = "CBI_"
-_PROJECT_DIR = Path(__file__).resolve().parent.parent
+REPOSITORY_DIR = Path(__file__).resolve().parent.parent
+"""The checkout: dagster.yaml, workspace.yaml, constraints.txt."""
 
 
 class Settings(BaseSettings):
@@ -25,14 +26,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
 
-    project_dir: Path = Field(_PROJECT_DIR, description="folder that holds data/, models/ and .dagster/")
+    project_dir: Path = Field(REPOSITORY_DIR, description="folder that holds data/, models/ and .dagster/")
     data_dir: Path = Field(Path("data/market"), description="provider files, one folder a provider")
     bundles_dir: Path = Field(Path("data/bundles"), description="bundles built or synced, one folder a dataset_version")
     starter_dir: Path = Field(Path("data/starter"), description="the starter bundle of the repository")
     artifacts_dir: Path = Field(Path("data/artifacts"), description="content-addressed features, scalers and cells")
     models_dir: Path = Field(Path("models"), description="one folder a model_version, and champion.json")
     dagster_dir: Path = Field(Path(".dagster"), description="Dagster's state: runs, events, logs")
-    warehouse: Literal["duckdb"] = Field("duckdb", description="where forecasts and metrics are written")
     warehouse_path: Path = Field(Path("data/warehouse.duckdb"), description="file of the DuckDB warehouse")
 
     device: Literal["auto", "mps", "cuda", "cpu"] = Field(

@@ -30,18 +30,15 @@ class FinishedRun:
 
 
 def new_project(folder: Path, **values: Any) -> Settings:
-    """Settings of an empty project folder that holds what a clone has: dagster.yaml, constraints.txt, the starter."""
+    """Settings of an empty project folder on the starter bundle of the checkout."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("dagster.yaml", "constraints.txt"):
-        shutil.copy(REPOSITORY / name, folder)
     return settings_of(folder, **values)
 
 
 def settings_of(folder: Path, **values: Any) -> Settings:
-    """Settings of a project folder: smoke profile, CPU, starter bundle."""
-    return load_settings(
-        **{"project_dir": folder, "starter_dir": STARTER, "profile": "smoke", "device": "cpu", **values}
-    )
+    """Settings of a project folder: smoke profile, starter bundle, one CPU thread (a busy machine makes two slower)."""
+    own = {"project_dir": folder, "starter_dir": STARTER, "profile": "smoke", "device": "cpu", "threads": 1}
+    return load_settings(**{**own, **values})
 
 
 def copy_project(finished: Settings, folder: Path, **values: Any) -> Settings:

@@ -35,6 +35,7 @@ def variables(settings: Settings) -> dict[str, str]:
         "CBI_STARTER_DIR": str(settings.starter_dir),
         "CBI_PROFILE": "smoke",
         "CBI_DEVICE": "cpu",
+        "CBI_THREADS": str(settings.threads),
     }
 
 
@@ -122,7 +123,7 @@ def test_an_interrupt_says_that_work_is_kept(cbi, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_find_data", interrupted)
+    monkeypatch.setattr(cli, "_execute", interrupted)
     answer = cbi("run")
     assert answer.code == 130
     assert "the same command goes on from there" in answer.err
@@ -156,7 +157,7 @@ def test_a_bug_keeps_its_traceback(new_settings, monkeypatch):
     def bug(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_find_data", bug)
+    monkeypatch.setattr(cli, "_execute", bug)
     monkeypatch.setattr(sys, "argv", ["cbi", "run"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
@@ -226,10 +227,10 @@ def test_a_narrow_terminal_hides_nothing(cbi, command):
 
 
 def test_doctor_exits_with_1_when_something_needs_a_fix(cbi, new_settings):
-    (new_settings.project_dir / "constraints.txt").unlink()
+    cbi.set("CBI_SEDE", "1")
     answer = cbi("doctor")
     assert answer.code == 1
-    assert "constraints.txt is missing" in answer.out
+    assert re.search(r" variables fix unknown: CBI_SEDE CBI_SEDE: did you mean CBI_SEED\? ", answer.out)
 
 
 # --- the command as a user runs it ---------------------------------------------------------------------------------
@@ -296,7 +297,7 @@ def test_the_printed_leaderboard_is_what_the_metrics_table_holds(printed):
         select(
             printed.settings,
             "SELECT (entry, horizon_months, metric), value FROM metrics"
-            " WHERE fold = 'all' AND metric IN ('mape', 'rmse_ratio')",
+            " WHERE fold = 'common' AND metric IN ('mape', 'rmse_ratio')",
         )
     )
     titles = {
@@ -323,7 +324,7 @@ def test_the_run_says_what_data_it_uses_why_it_holds_and_where_things_are(printe
     for path in (settings.warehouse_path, settings.models_dir, settings.starter_dir):
         assert str(path) in text
     assert "make ui" in text
-    assert re.search(r"Computed: raw tables, curated features, anchor, scaler, training, scorecard", text)
+    assert re.search(r"Computed: curated features, anchor, scaler, training, scorecard", text)
     assert "Traceback" not in printed.err
 
 
@@ -333,7 +334,8 @@ def test_leaderboard_prints_the_last_scorecard(printed, cbi):
     assert answer.code == 0
     mape = select(
         printed.settings,
-        "SELECT value FROM metrics WHERE entry = 'anchor' AND horizon_months = 3 AND metric = 'mape' AND fold = 'all'",
+        "SELECT value FROM metrics"
+        " WHERE entry = 'anchor' AND horizon_months = 3 AND metric = 'mape' AND fold = 'common'",
     )
     assert re.search(rf" anchor {mape[0][0]:.1f} ", answer.out)
     assert "out of fold, forecasts made" in answer.out

@@ -71,8 +71,6 @@ def test_sessions_equal_the_trade_dates_of_the_files_in_every_year(provider_dir:
 def test_neighbours() -> None:
     assert market_calendar.session_on_or_after("2024-03-29") == pd.Timestamp("2024-04-01")  # Good Friday
     assert market_calendar.session_on_or_after("2024-03-28") == pd.Timestamp("2024-03-28")
-    assert market_calendar.previous_session("2024-04-01") == pd.Timestamp("2024-03-28")
-    assert market_calendar.previous_session(date(2024, 1, 2)) == pd.Timestamp("2023-12-29")
 
 
 def test_days_outside_the_calendar_are_refused() -> None:
@@ -80,7 +78,6 @@ def test_days_outside_the_calendar_are_refused() -> None:
         lambda: market_calendar.is_session("2036-01-02"),
         lambda: market_calendar.sessions("1984-12-31", "1990-01-01"),
         lambda: market_calendar.target_date("2035-06-01", 12),
-        lambda: market_calendar.previous_session("1985-01-02"),
         lambda: market_calendar.as_of_time(pd.Timestamp("2024-01-02", tz="UTC")),
     ):
         with pytest.raises(CbiError):

@@ -19,8 +19,8 @@ from cbi_pipeline.features.build import build_features
 from cbi_pipeline.features.catalogue import FEATURE_NAMES, feature_hash
 from cbi_pipeline.features.driver_set import FILE_NAME, fit_driver_set
 from cbi_pipeline.inference import forecast_rows
-from cbi_pipeline.modeling.config import PROFILES
 from cbi_pipeline.modeling.training import EpochRecord, train_cell
+from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.registry.artifacts import LoadedModel, ModelContent, load_model, model_version, save_model
 from cbi_pipeline.stages.training import cell_inputs
 from cbi_pipeline_tests.perturbation import perturb_after
@@ -39,7 +39,8 @@ DAYS = [
 ]
 """Ten days spread over 2014-2024, the last one inside the last year of the data."""
 
-CONFIG = PROFILES["smoke"].model_copy(update={"patience": 2})
+PROFILE = get_profile("smoke")
+CONFIG = PROFILE.training.model_copy(update={"patience": 2})
 WITH_NETWORK = pd.Timestamp("2023-01-17")
 FULL_WEIGHT = {str(horizon): 1.0 for horizon in HORIZONS_MONTHS}
 """The network counts in full, so that anything it should not have seen shows in the forecast."""
@@ -70,7 +71,7 @@ def forecast(model: LoadedModel, features: pd.DataFrame, market: Market, day: pd
 
 def fit_and_forecast(features: pd.DataFrame, market: Market, day: pd.Timestamp, folder) -> Fitted:
     """What `refit_champion` and `predict` do, as of a day in the middle of the tables."""
-    fold = serving_fold(pd.DatetimeIndex(features.loc[:day].index))
+    fold = serving_fold(pd.DatetimeIndex(features.loc[:day].index), **PROFILE.training_spans)
     assert pd.Timestamp(fold.test_start) == day
     drivers = fit_driver_set(features, fold.train_start, fold.train_end)
     cell = train_cell(cell_inputs(features, fold, market, drivers), CONFIG, torch.device("cpu"))

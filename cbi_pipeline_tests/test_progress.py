@@ -11,9 +11,11 @@ def test_events_reach_the_listener_as_reported():
     with progress.listening(heard.append):
         progress.report("training", 3, 8, "fold_1")
         progress.finish("training", "5 cells", reused=True)
+        progress.finish("bake-off")
     assert heard == [
         ProgressEvent("training", 3, 8, "fold_1"),
         ProgressEvent("training", 1, 1, "5 cells", finished=True, reused=True),
+        ProgressEvent("bake-off", 1, 1, "", finished=True, reused=None),
     ]
 
 

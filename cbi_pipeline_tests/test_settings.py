@@ -67,7 +67,6 @@ def test_the_home_folder_is_expanded(monkeypatch, tmp_path):
         ("CBI_PROFILE", "full", "'quick' or 'smoke'"),
         ("CBI_DEVICE", "tpu", "'mps', 'cuda' or 'cpu'"),
         ("CBI_THREADS", "0", "greater than or equal to 1"),
-        ("CBI_WAREHOUSE", "postgres", "'duckdb'"),
         ("CBI_TARGET_DIRECTIONAL_ACCURACY", "65", "less than 1"),
     ],
 )
@@ -101,7 +100,7 @@ def test_unknown_variables_are_found_and_known_ones_are_not():
     [
         ("CBI_SEDE", "CBI_SEED"),
         ("CBI_DATADIR", "CBI_DATA_DIR"),
-        ("CBI_WEARHOUSE", "CBI_WAREHOUSE"),
+        ("CBI_WEARHOUSE_PATH", "CBI_WAREHOUSE_PATH"),
         ("CBI_OBJECT_STORE_REGION", None),
     ],
 )

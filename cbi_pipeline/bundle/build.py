@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cbi_pipeline import __version__
-from cbi_pipeline.bundle.atomic import publish_directory, unfinished_directory, write_synced
+from cbi_pipeline.atomic import publish_directory, unfinished_directory, write_synced
 from cbi_pipeline.bundle.rules import to_checked_table
 from cbi_pipeline.bundle.store import BundleRef, LocalBundleStore
 from cbi_pipeline.bundle.verify import first_and_last_zl_date, schema_text
@@ -98,8 +98,7 @@ def build_bundle(
     store_dir.mkdir(parents=True, exist_ok=True)
     with unfinished_directory(store_dir) as folder:
         write_bundle_files(prepared, folder)
-        publish_directory(folder, final)
-    return BundleRef(final, prepared.manifest, reused=False)
+        return _publish(folder, prepared.manifest, store)
 
 
 def prepare_bundle(
@@ -117,23 +116,20 @@ def prepare_bundle(
         raise BundleError("bundle", rule, "build every raw table before the bundle; nothing was written.")
     files: dict[str, bytes] = {}
     entries: dict[str, TableEntry] = {}
-    window: Window | None = None
+    checked: dict[str, pa.Table] = {}
     for name, contract in RAW_TABLES.items():
         if progress is not None:
             progress(f"checking and packing {name} ({len(tables[name]):,} rows)")
         path = f"{name}.parquet"
-        table = to_checked_table(contract, tables[name], path, _FIX)
-        files[path] = to_parquet(table, compression_level)
-        entries[name] = _describe(contract, table, path, files[path])
-        if name == FUTURES_DAILY.name:
-            window = _window(table, path)
-    assert window is not None  # futures_daily is a raw table
+        checked[name] = to_checked_table(contract, tables[name], path, _FIX)
+        files[path] = to_parquet(checked[name], compression_level)
+        entries[name] = _describe(contract, checked[name], path, files[path])
     created = (created_at or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
     content = content_sha256((name, entry.sha256) for name, entry in entries.items())
     manifest = Manifest(
         dataset_version=dataset_version(created, content),
         created_at=created,
-        window=window,
+        window=_window(checked[FUTURES_DAILY.name], entries[FUTURES_DAILY.name].path),
         tables=entries,
         producer=producer or current_producer(),
     )
@@ -151,6 +147,22 @@ def write_bundle_files(prepared: PreparedBundle, folder: Path) -> None:
         write_synced(folder / name, content)
     write_synced(folder / MANIFEST_FILE, manifest)
     write_synced(folder / SUCCESS_FILE, f"{hashlib.sha256(manifest).hexdigest()}\n".encode())
+
+
+def _publish(folder: Path, manifest: Manifest, store: LocalBundleStore) -> BundleRef:
+    """Publish the written folder, unless another build published the same content meanwhile."""
+    existing = store.find_content(manifest.content_sha256)
+    if existing is not None:
+        return existing
+    final = store.root / manifest.dataset_version
+    try:
+        publish_directory(folder, final)
+    except FileExistsError:
+        existing = store.find_content(manifest.content_sha256)
+        if existing is None:
+            raise
+        return existing
+    return BundleRef(final, manifest, reused=False)
 
 
 def to_parquet(table: pa.Table, compression_level: int) -> bytes:

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+from cbi_pipeline.atomic import IGNORED_NAMES
 from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.store import BundleStatus, Latest, LocalBundleStore
 from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.contracts.manifest import Manifest
+from cbi_pipeline.errors import BundleError
 from cbi_pipeline.sources import SOURCES, build_raw_tables
 
 Origin = Literal["built", "provider_files", "starter"]
@@ -66,7 +68,7 @@ def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = 
         return LocatedBundle(latest.bundle.path, manifest, "built", why)
     if provider_files(settings.data_dir):
         return _build(settings, latest, progress)
-    manifest = verify_bundle(settings.starter_dir)
+    manifest = _verified_starter(settings.starter_dir)
     why = (
         f"Using the starter bundle of the repository, whose prices end on {manifest.window.last_trade_date}: there is"
         f" no sound bundle in {settings.bundles_dir} and no provider file in {settings.data_dir}. For today's data put"
@@ -78,7 +80,8 @@ def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = 
 def provider_files(data_dir: Path) -> tuple[Path, ...]:
     """Every file in the providers' folders under `data_dir`; empty when there is none."""
     folders = (data_dir / name for name in sorted({product.folder for product in SOURCES}))
-    return tuple(path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file())
+    paths = (path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")))
+    return tuple(path for path in paths if path.is_file() and path.name not in IGNORED_NAMES)
 
 
 def _build(settings: DataFolders, latest: Latest, progress: Callable[[str], None] | None) -> LocatedBundle:
@@ -90,6 +93,14 @@ def _build(settings: DataFolders, latest: Latest, progress: Callable[[str], None
         f" files in {settings.data_dir}, since {settings.bundles_dir} holds no sound bundle."
     )
     return LocatedBundle(built.path, manifest, "provider_files", _join(why, _on_skipped(latest)))
+
+
+def _verified_starter(folder: Path) -> Manifest:
+    try:
+        return verify_bundle(folder)
+    except BundleError as error:
+        fix = "restore it with `git checkout data/starter`, or put provider files under CBI_DATA_DIR."
+        raise BundleError(error.subject, error.rule, fix) from error
 
 
 def _on_skipped(latest: Latest) -> str:

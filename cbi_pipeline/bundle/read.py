@@ -28,9 +28,13 @@ def read_manifest(bundle: Path) -> Manifest:
         bundle: the bundle's folder.
 
     Raises:
-        BundleError: `_SUCCESS` or `manifest.json` is missing, they do not belong together, or the
-            manifest breaks its contract.
+        BundleError: the path is no folder, `_SUCCESS` or `manifest.json` is missing, they do not belong together,
+            or the manifest breaks its contract.
     """
+    if not bundle.is_dir():
+        found = "this is a file" if bundle.exists() else "there is none here"
+        fix = "see `cbi bundle list` for the bundles of this machine; `cbi bundle build` makes one."
+        raise BundleError(str(bundle), f"a bundle is a folder, {found}.", fix)
     seal = _read_bytes(bundle / SUCCESS_FILE, "a bundle without its seal is unfinished and counts as absent.")
     content = _read_bytes(bundle / MANIFEST_FILE, "a bundle needs its manifest.")
     found, wanted = hashlib.sha256(content).hexdigest(), seal.decode("ascii", errors="replace").strip()

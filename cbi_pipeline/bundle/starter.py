@@ -6,13 +6,21 @@ and no more, with a README that names every source, its owner and its terms.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
-from cbi_pipeline.bundle.atomic import publish_directory, replace_file, unfinished_directory, write_synced
+from cbi_pipeline.atomic import (
+    IGNORED_NAMES,
+    publish_directory,
+    remove_abandoned,
+    replace_file,
+    unfinished_directory,
+    write_synced,
+)
 from cbi_pipeline.bundle.build import PreparedBundle, prepare_bundle, write_bundle_files
 from cbi_pipeline.bundle.store import BundleRef
 from cbi_pipeline.bundle.verify import README_FILE, verify_files
@@ -52,7 +60,15 @@ def build_starter(data_dir: Path, starter_dir: Path, *, progress: Callable[[str]
 def write_starter(
     tables: Mapping[str, pd.DataFrame], starter_dir: Path, *, progress: Callable[[str], None] | None = None
 ) -> BundleRef:
-    """Trim the raw tables and write them as the starter bundle; see `build_starter`."""
+    """Trim the raw tables and write them as the starter bundle; see `build_starter`.
+
+    An old starter stands beside the new one until that is published, under a name that no cleaning matches: whatever
+    stops a replacement, the old one is put back, here or, after a kill, by the next build.
+    """
+    set_aside = starter_dir.with_name(f".replaced-{starter_dir.name}")
+    _settle(set_aside, starter_dir)
+    if starter_dir.is_dir():
+        remove_abandoned(starter_dir)
     prepared = prepare_bundle(trim(tables), compression_level=COMPRESSION_LEVEL, progress=progress)
     _check_size(prepared)
     existing = _existing_starter(starter_dir)
@@ -62,17 +78,15 @@ def write_starter(
         return BundleRef(starter_dir, existing, reused=True)
     _check_replaceable(starter_dir)
     starter_dir.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished_directory(starter_dir.parent) as folder, unfinished_directory(starter_dir.parent) as replaced:
+    with unfinished_directory(starter_dir.parent) as folder:
         write_bundle_files(prepared, folder)
         write_synced(folder / README_FILE, starter_readme(prepared.manifest).encode())
-        if starter_dir.exists():
-            starter_dir.rename(replaced / starter_dir.name)
         try:
+            if starter_dir.exists():
+                starter_dir.rename(set_aside)
             publish_directory(folder, starter_dir)
-        except OSError:
-            if (replaced / starter_dir.name).exists():
-                (replaced / starter_dir.name).rename(starter_dir)
-            raise
+        finally:
+            _settle(set_aside, starter_dir)
     return BundleRef(starter_dir, prepared.manifest, reused=False)
 
 
@@ -97,6 +111,16 @@ def starter_readme(manifest: Manifest) -> str:
     )
 
 
+def _settle(set_aside: Path, starter_dir: Path) -> None:
+    """Put back a starter that was set aside if none took its place, else remove it."""
+    if not set_aside.exists():
+        return
+    if starter_dir.exists():
+        shutil.rmtree(set_aside)
+    else:
+        set_aside.rename(starter_dir)
+
+
 def _check_size(prepared: PreparedBundle) -> None:
     size = sum(len(content) for content in prepared.files.values()) + len(prepared.manifest.to_json())
     if size > MAX_BYTES:
@@ -116,8 +140,8 @@ def _existing_starter(starter_dir: Path) -> Manifest | None:
 def _check_replaceable(starter_dir: Path) -> None:
     if not starter_dir.exists():
         return
-    known = {f"{name}.parquet" for name in RAW_TABLES} | {MANIFEST_FILE, SUCCESS_FILE, README_FILE, ".DS_Store"}
-    unknown = sorted(path.name for path in starter_dir.iterdir() if path.name not in known)
+    known = {f"{name}.parquet" for name in RAW_TABLES} | {MANIFEST_FILE, SUCCESS_FILE, README_FILE}
+    unknown = sorted(path.name for path in starter_dir.iterdir() if path.name not in known | IGNORED_NAMES)
     if unknown:
         rule = "the folder to replace must hold a starter bundle and nothing else."
         raise BundleError(str(starter_dir / unknown[0]), rule, "move that file away, or name another starter folder.")

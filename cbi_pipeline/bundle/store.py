@@ -68,21 +68,6 @@ class LocalBundleStore:
             skipped.append(status)
         return Latest(None, tuple(skipped))
 
-    def path_of(self, dataset_version: str) -> Path:
-        """The folder of a bundle whose files are whole.
-
-        Raises:
-            BundleError: the store has no such bundle, or it is broken.
-        """
-        path = self.root / dataset_version
-        if not is_dataset_version(dataset_version) or not path.is_dir():
-            rule = "the store has no bundle of this version."
-            raise BundleError(str(path), rule, "see `cbi bundle list` for those it has.")
-        status = self._status(path, rows=False)
-        if status.problem is not None:
-            raise status.problem
-        return path
-
     def find_content(self, content_sha256: str) -> BundleRef | None:
         """The newest whole bundle whose tables have this content hash."""
         for path in self._folders():

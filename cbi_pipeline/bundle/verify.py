@@ -11,6 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cbi_pipeline.atomic import IGNORED_NAMES
 from cbi_pipeline.bundle.read import FIX, parse_table, read_checked, read_manifest
 from cbi_pipeline.bundle.rules import check_table
 from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, Manifest, TableEntry
@@ -18,8 +19,7 @@ from cbi_pipeline.contracts.tables import FUTURES_DAILY, RAW_TABLES, TableContra
 from cbi_pipeline.errors import BundleError
 
 README_FILE: Final = "README.md"
-_ALLOWED_BESIDE: Final = frozenset({README_FILE, ".DS_Store"})
-"""The starter's README, and what the macOS Finder leaves in any folder it shows; no part of a bundle."""
+"""The starter's page for people; no part of a bundle, but permitted beside it."""
 
 
 def verify_files(bundle: Path) -> Manifest:
@@ -77,7 +77,7 @@ def _check_listing(bundle: Path, manifest: Manifest) -> None:
         rule = f"a bundle must hold the raw tables {sorted(RAW_TABLES)}; missing {missing}, unknown {unknown}."
         raise BundleError(str(bundle / MANIFEST_FILE), rule, FIX)
     listed = {entry.path for entry in manifest.tables.values()} | {MANIFEST_FILE, SUCCESS_FILE}
-    extra = sorted({path.name for path in bundle.iterdir()} - listed - _ALLOWED_BESIDE)
+    extra = sorted({path.name for path in bundle.iterdir()} - listed - IGNORED_NAMES - {README_FILE})
     if extra:
         raise BundleError(str(bundle / extra[0]), "a bundle holds only the files that its manifest lists.", FIX)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+SERVING_FOLD: Final = "serving"
+"""Name of the fold from which the champion is fitted."""
 
 
 class FoldSpec(BaseModel):

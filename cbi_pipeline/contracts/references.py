@@ -57,8 +57,9 @@ class FeaturesRef(ArtifactRef):
 
 
 class FoldsRef(ArtifactRef):
-    """Per-fold fits (anchor or scaler); `folds` lists the walk-forward folds, then the serving fold."""
+    """Per-fold fits (anchor or scaler) on the features of `features_key`."""
 
+    features_key: str
     folds: tuple[FoldSpec, ...]
     serving: FoldSpec
     sha256_by_fold: dict[str, str]
@@ -69,6 +70,9 @@ class CellRef(ArtifactRef):
 
     architecture: str
     fold: str
+    features_key: str
+    anchors_key: str
+    scalers_key: str
     best_epoch: int
     n_parameters: int
     seconds: float
@@ -80,6 +84,9 @@ class ScorecardRef(ArtifactRef):
     scorecard_id: str
     dataset_version: str
     feature_hash: str
+    features_key: str
+    anchors_key: str
+    scalers_key: str
     rows: int
 
 

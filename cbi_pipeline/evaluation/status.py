@@ -7,7 +7,7 @@ whose metric is missing is not met.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cbi_pipeline.contracts.forecast import Status
@@ -59,7 +59,6 @@ def evaluate_status(
     targets: QualityTargets,
     *,
     stale: str | None = None,
-    extra_reasons: Sequence[str] = (),
 ) -> tuple[Status, list[str]]:
     """Status of one horizon's forecast.
 
@@ -68,10 +67,9 @@ def evaluate_status(
             A missing, None or non-finite value is a refusal.
         targets: the desk's targets.
         stale: why the data is too old to act on; None if it is not.
-        extra_reasons: other reasons to hold.
 
     Returns:
-        PRODUCTION with no reasons, or HOLD with all of them: stale data first, then the extra reasons, then
+        PRODUCTION with no reasons, or HOLD with all of them: stale data first, then
         the targets that are not met and by how much.
     """
     rules = (
@@ -81,5 +79,5 @@ def evaluate_status(
         _Rule("calibration_error", "calibration error", targets.calibration_max, upper=True),
     )
     refusals = [rule.refusal(metrics.get(rule.metric)) for rule in rules]
-    reasons = [reason for reason in (stale, *extra_reasons, *refusals) if reason]
+    reasons = [reason for reason in (stale, *refusals) if reason]
     return ("HOLD" if reasons else "PRODUCTION"), reasons

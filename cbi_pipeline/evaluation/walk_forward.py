@@ -7,21 +7,14 @@ model and no metric.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
-from cbi_pipeline.contracts.folds import FoldSpec
+from cbi_pipeline.contracts.folds import SERVING_FOLD, FoldSpec
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.market_calendar import target_dates
-
-TRAIN_SESSIONS: Final = 756
-VALIDATION_SESSIONS: Final = 378
-TEST_SESSIONS: Final = 252
-N_SPLITS: Final = 5
-SERVING: Final = "serving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +35,10 @@ class FoldMasks:
 def make_folds(
     sessions: pd.DatetimeIndex,
     *,
-    n_splits: int = N_SPLITS,
-    train_sessions: int = TRAIN_SESSIONS,
-    validation_sessions: int = VALIDATION_SESSIONS,
-    test_sessions: int = TEST_SESSIONS,
+    n_splits: int,
+    train_sessions: int,
+    validation_sessions: int,
+    test_sessions: int,
 ) -> list[FoldSpec]:
     """Rolling folds, oldest first, with consecutive test spans.
 
@@ -79,8 +72,8 @@ def make_folds(
 def serving_fold(
     sessions: pd.DatetimeIndex,
     *,
-    train_sessions: int = TRAIN_SESSIONS,
-    validation_sessions: int = VALIDATION_SESSIONS,
+    train_sessions: int,
+    validation_sessions: int,
 ) -> FoldSpec:
     """The fold from which the champion is fitted: its test part is the last session of the data, open-ended.
 
@@ -95,7 +88,7 @@ def serving_fold(
             f"the serving fold needs {missing} more.",
             "use a bundle with a longer history.",
         )
-    return _fold(SERVING, sessions, len(sessions) - 1, None, train_sessions, validation_sessions)
+    return _fold(SERVING_FOLD, sessions, len(sessions) - 1, None, train_sessions, validation_sessions)
 
 
 def _require_sorted(sessions: pd.DatetimeIndex) -> None:

@@ -67,9 +67,9 @@ VIXCLS: Final = _macro("VIXCLS", _NEXT_DAY_H15, 7)
 DGS10: Final = _macro("DGS10", _NEXT_DAY_H15, 7)
 DGS2: Final = _macro("DGS2", _NEXT_DAY_H15, 7)
 RFS: Final = Input(
-    "policy", "series", "rfs_bbd_volume", "year_end", "Federal Register publication, 08:45 New York", 730
+    "policy", "series", "rfs_bbd_volume", "published_on", "Federal Register publication, 08:45 New York", 730
 )
-"""`year_end` is 31 December of the compliance year, which `substitution.mandate_features` adds."""
+"""Its age counts from 31 December of the compliance year, to which `substitution.mandate_features` re-dates a rule."""
 COT: Final = Input(
     "cot_weekly",
     "market_code",

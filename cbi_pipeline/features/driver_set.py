@@ -7,7 +7,6 @@ bytes match the sha256 that the caller holds from a signed-off manifest.
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -86,12 +85,15 @@ class DriverSet:
         return seen.to_numpy(DTYPE)
 
     def save(self, directory: Path) -> str:
-        """Write `driver_set.joblib` and its sha256 file into an existing directory; returns the sha256 (hex)."""
+        """Write `driver_set.joblib` and its sha256 file into an existing directory; returns the sha256 (hex).
+
+        The directory is published whole by whoever asks, so the files are plain writes.
+        """
         buffer = io.BytesIO()
         joblib.dump(_to_payload(self), buffer)
         digest = sha256(buffer.getvalue()).hexdigest()
-        _write(directory / FILE_NAME, buffer.getvalue())
-        _write(directory / SHA256_NAME, f"{digest}  {FILE_NAME}\n".encode())
+        (directory / FILE_NAME).write_bytes(buffer.getvalue())
+        (directory / SHA256_NAME).write_bytes(f"{digest}  {FILE_NAME}\n".encode())
         return digest
 
 
@@ -160,12 +162,3 @@ def _to_payload(drivers: DriverSet) -> dict[str, Any]:
 
 def _from_payload(payload: dict[str, Any]) -> DriverSet:
     return DriverSet(**payload)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)

@@ -11,8 +11,8 @@ from cbi_pipeline.features.catalogue import CATALOGUE
 def availability_report(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per feature, indexed by name, in the catalogue's order.
 
-    Columns: `pillar`; `first_usable` (trade date, NaT if never); `last_usable`; `missing_share` (of the
-    rows since the first usable one, NaN if never usable); `missing_on_last_row`; `reason`.
+    Columns: `pillar`; `reason`; `first_usable` (trade date, NaT if never); `last_usable`; `missing_share` (of
+    the rows since the first usable one, NaN if never usable); `missing_on_last_row`.
 
     Args:
         frame: [T, F] from `build_features`.
@@ -30,11 +30,11 @@ def availability_report(frame: pd.DataFrame) -> pd.DataFrame:
             {
                 "feature": feature.name,
                 "pillar": feature.pillar,
+                "reason": feature.missing_because,
                 "first_usable": pd.NaT if first is None else first,
                 "last_usable": pd.NaT if last is None else last,
                 "missing_share": since.isna().mean(),
                 "missing_on_last_row": bool(column.isna().iloc[-1]),
-                "reason": feature.missing_because,
             }
         )
     return pd.DataFrame.from_records(records).set_index("feature")

@@ -97,6 +97,6 @@ def mandate_features(known: PointInTime) -> dict[str, pd.Series]:
     starts = pd.to_datetime(year + "-01-01").astype("datetime64[ns]").dt.tz_localize("UTC")
     rows = rows.assign(
         available_at=rows["available_at"].where(rows["available_at"] > starts, starts),
-        year_end=pd.to_datetime(year + "-12-31").astype("datetime64[ns]"),
+        published_on=pd.to_datetime(year + "-12-31").astype("datetime64[ns]"),
     )
     return {"renewable_diesel_mandate": known.latest(RFS, ["value"], rows)["value"]}

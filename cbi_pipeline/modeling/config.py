@@ -106,13 +106,3 @@ PROFILES: Final[dict[Profile, TrainingConfig]] = {
     "smoke": TrainingConfig(filters=16, norm_groups=4, epochs=2, patience=1, train_stride=20),
 }
 """`quick` is the full recipe, which a laptop trains in seconds a cell; `smoke` only proves that every step runs."""
-
-
-def training_config(profile: Profile, *, seed: int | None = None) -> TrainingConfig:
-    """The configuration of a profile, with another seed where one is given.
-
-    Raises:
-        KeyError: no such profile (settings refuse that first).
-    """
-    config = PROFILES[profile]
-    return config if seed is None else config.model_copy(update={"seed": seed})

@@ -8,8 +8,6 @@ import torch
 
 from cbi_pipeline.errors import ModelError
 
-DeviceSetting = Literal["auto", "mps", "cuda", "cpu"]
-
 REFERENCE_DEVICE: Final = torch.device("cpu")
 """Device of every forecast that leaves the pipeline: one answer, whatever machine trained the weights."""
 

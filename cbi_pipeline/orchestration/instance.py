@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from cbi_pipeline.settings import Settings
+from cbi_pipeline.atomic import replace_file
+from cbi_pipeline.settings import REPOSITORY_DIR, Settings
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
@@ -13,12 +14,10 @@ def prepare_dagster_home(settings: Settings) -> Path:
     """
     home = settings.dagster_dir
     home.mkdir(parents=True, exist_ok=True)
-    configuration = (settings.project_dir / "dagster.yaml").read_text()
+    configuration = (REPOSITORY_DIR / "dagster.yaml").read_bytes()
     target = home / "dagster.yaml"
-    if not target.exists() or target.read_text() != configuration:
-        temporary = home / "dagster.yaml.tmp"
-        temporary.write_text(configuration)
-        temporary.replace(target)
+    if not target.exists() or target.read_bytes() != configuration:
+        replace_file(target, configuration)
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     return home

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from cbi_pipeline.atomic import replace_file
 from cbi_pipeline.errors import CbiError
 
 
@@ -27,36 +28,37 @@ class ReferenceIOManager(dg.ConfigurableIOManager):
         """Write one file per partition, each replaced in one step."""
         if obj is None:
             return
-        if not context.has_asset_partitions:
-            self._write(self._path(context.asset_key), obj)
-            return
-        for partition in context.asset_partition_keys:
-            self._write(self._path(context.asset_key, partition), obj[partition])
+        partitions = context.asset_partition_keys if context.has_asset_partitions else [None]
+        for partition in partitions:
+            path = self._path(context.asset_key, partition)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            reference = obj if partition is None else obj[partition]
+            replace_file(path, reference.model_dump_json(indent=2).encode())
 
     def load_input(self, context: dg.InputContext) -> Any:
         """Read the reference, or the dict of references, in the type that the consumer annotates."""
         adapter: TypeAdapter[Any] = TypeAdapter(context.dagster_type.typing_type)
         if not context.has_asset_partitions:
-            return adapter.validate_python(self.read(self._path(context.asset_key)))
-        return adapter.validate_python(
-            {key: self.read(self._path(context.asset_key, key)) for key in context.asset_partition_keys}
-        )
+            return read_reference(self._path(context.asset_key), adapter)
+        value = adapter.validate_python({})  # the consumer annotates dict[str, reference]
+        for partition in context.asset_partition_keys:
+            path = self._path(context.asset_key, partition)
+            value |= read_reference(path, adapter, partition)
+        return value
 
-    @staticmethod
-    def _write(path: Path, reference: BaseModel) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".json.tmp")
-        temporary.write_text(reference.model_dump_json(indent=2))
-        temporary.replace(path)
 
-    @staticmethod
-    def read(path: Path) -> Any:
-        """The stored reference as plain data; an asset that was never materialised is an error."""
-        try:
-            return json.loads(path.read_text())
-        except FileNotFoundError:
-            raise CbiError(
-                str(path),
-                "this asset has not been materialised yet.",
-                "run `cbi run`, or materialise it in the UI first.",
-            ) from None
+def read_reference(path: Path, adapter: TypeAdapter[Any], partition: str | None = None) -> Any:
+    """One stored reference; with a partition key, as a dict of that one entry.
+
+    Raises:
+        CbiError: the asset was not materialised, or its file was cut or written by another version of CBI.
+    """
+    try:
+        stored = json.loads(path.read_text())
+        return adapter.validate_python(stored if partition is None else {partition: stored})
+    except FileNotFoundError:
+        rule = "this asset has not been materialised yet."
+        raise CbiError(str(path), rule, "run `cbi run`, or materialise it in the UI first.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        rule = "the stored reference was cut, or written by another version of CBI."
+        raise CbiError(str(path), rule, "run `cbi run`: it is written again.") from error

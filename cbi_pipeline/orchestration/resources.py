@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cbi_pipeline.settings import Settings, load_settings
+from cbi_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -44,23 +44,15 @@ class SettingsResource(dg.ConfigurableResource):
 class BundleStoreResource(dg.ConfigurableResource):
     """Where bundles are found: built ones, provider files to build from, or the starter bundle."""
 
-    project_dir: str
-    data_dir: str
-    bundles_dir: str
-    starter_dir: str
+    run_settings: SettingsResource
 
     def find(self) -> "LocatedBundle":
         """The verified bundle that this run works on, and why it was chosen."""
+        from cbi_pipeline import progress
         from cbi_pipeline.bundle.locate import find_bundle
+        from cbi_pipeline.stages.raw import STAGE
 
-        return find_bundle(
-            load_settings(
-                project_dir=Path(self.project_dir),
-                data_dir=Path(self.data_dir),
-                bundles_dir=Path(self.bundles_dir),
-                starter_dir=Path(self.starter_dir),
-            )
-        )
+        return find_bundle(self.run_settings.load(), lambda text: progress.report(STAGE, 0, 1, text))
 
 
 class ArtifactStoreResource(dg.ConfigurableResource):
@@ -104,16 +96,12 @@ def build_resources(settings: Settings) -> dict[str, object]:
     """All resources of the project for the given settings."""
     from cbi_pipeline.orchestration.io import ReferenceIOManager
 
+    run_settings = SettingsResource(values_json=settings.model_dump_json())
     return {
         "io_manager": ReferenceIOManager(root=str(settings.dagster_dir / "references")),
         "device": DeviceResource(device=settings.device, threads=settings.threads),
-        "run_settings": SettingsResource(values_json=settings.model_dump_json()),
-        "bundle_store": BundleStoreResource(
-            project_dir=str(settings.project_dir),
-            data_dir=str(settings.data_dir),
-            bundles_dir=str(settings.bundles_dir),
-            starter_dir=str(settings.starter_dir),
-        ),
+        "run_settings": run_settings,
+        "bundle_store": BundleStoreResource(run_settings=run_settings),
         "artifact_store": ArtifactStoreResource(root=str(settings.artifacts_dir)),
         "model_registry": ModelRegistryResource(models_dir=str(settings.models_dir)),
         "warehouse": WarehouseResource(location=str(settings.warehouse_path)),

@@ -1,18 +1,23 @@
 """Run a job in this process, as `cbi run` does: the same definitions and the same instance as the UI."""
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.errors import DagsterAssetCheckFailedError  # public only under this path; dagster is pinned to 1.13
+from pydantic import TypeAdapter
 
-from cbi_pipeline.contracts.references import ModelRef, Reference, WarehouseRef
+from cbi_pipeline.contracts.references import PredictionsRef, RawTableRef, Reference, WarehouseRef
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.errors import CbiError
 from cbi_pipeline.orchestration.assets.training import all_cells_tags
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
-from cbi_pipeline.orchestration.io import ReferenceIOManager
+from cbi_pipeline.orchestration.io import read_reference
 from cbi_pipeline.orchestration.jobs import RETRAIN
 from cbi_pipeline.orchestration.resources import WarehouseResource
 from cbi_pipeline.profiles import get_profile
@@ -32,19 +37,20 @@ class RunOutcome:
     forecast: list[dict[str, Any]]
     published: str
     model_path: Path
+    data: RawTableRef
 
 
 def execute_job(settings: Settings, job_name: str) -> RunOutcome:
     """Run `retrain` or `daily` to its end.
 
     Raises:
-        CbiError: the reason for which the run stopped; the run and its log stay visible in the UI.
+        CbiError: the reason for which the run stopped, or another run is at work; its log stays visible in the UI.
         KeyboardInterrupt: someone stopped it.
     """
     prepare_dagster_home(settings)
     definitions = build_definitions(settings)
     tags = all_cells_tags(get_profile(settings.profile)) if job_name == RETRAIN else {}
-    with dg.DagsterInstance.get() as instance:
+    with _only_run(settings), dg.DagsterInstance.get() as instance:
         job = definitions.resolve_job_def(job_name)
         try:
             result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True)
@@ -62,7 +68,8 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
         run_id=result.run_id,
         forecast=warehouse.latest_forecast(),
         published=f"{write.inserted} new, {write.unchanged} already published",
-        model_path=load_reference(settings, "champion", ModelRef).path,
+        model_path=settings.models_dir / load_reference(settings, "daily_predictions", PredictionsRef).model_version,
+        data=load_reference(settings, "raw_futures_daily", RawTableRef),
     )
 
 
@@ -72,5 +79,28 @@ def load_reference(settings: Settings, asset: str, kind: type[T]) -> T:
     Raises:
         CbiError: the asset was never materialised on this machine.
     """
-    path = settings.dagster_dir / "references" / f"{asset}.json"
-    return kind.model_validate(ReferenceIOManager.read(path))
+    return read_reference(reference_path(settings, asset), TypeAdapter(kind))
+
+
+def reference_path(settings: Settings, asset: str) -> Path:
+    """Where the reference of an unpartitioned asset is stored."""
+    return settings.dagster_dir / "references" / f"{asset}.json"
+
+
+@contextmanager
+def _only_run(settings: Settings) -> Iterator[None]:
+    """Hold the lock of the project's one run at a time; the system frees it if this process dies."""
+    with (settings.dagster_dir / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise CbiError(
+                str(settings.dagster_dir),
+                f"another run is at work in this project (process {lock.read().strip()}).",
+                "wait until it ends, or stop it with Ctrl-C in its terminal.",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

@@ -1,4 +1,4 @@
-"""Model artifacts: `models/<model_version>/` and the champion alias.
+"""Model artifacts: `models/<model_version>/`. Which of them serves is the business of `champion.py`.
 
 A model folder is immutable, written whole or not at all, and read only after the sha256 of every file was checked.
 Weights are safetensors; nothing is unpickled here (the scaler is handed on as a verified path with its sha256).
@@ -22,13 +22,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from cbi_pipeline.bundle.atomic import publish_directory, replace_file, unfinished_directory, write_synced
+from cbi_pipeline.atomic import IGNORED_NAMES, publish_directory, unfinished_directory, write_synced
 from cbi_pipeline.errors import ModelError
 
 SCALER_FILE: Final = "driver_set.joblib"
 """The fitted scaler, under the name that `features.driver_set.load_driver_set` reads in a model's folder."""
 MANIFEST_FILE: Final = "manifest.json"
-CHAMPION_FILE: Final = "champion.json"
 _WEIGHTS, _CONFIG, _FEATURES, _ANCHOR, _METRICS, _CARD = (
     "weights.safetensors",
     "config.json",
@@ -40,7 +39,7 @@ _WEIGHTS, _CONFIG, _FEATURES, _ANCHOR, _METRICS, _CARD = (
 _FILES: Final = frozenset({_WEIGHTS, _CONFIG, SCALER_FILE, _FEATURES, _ANCHOR, _METRICS, _CARD})
 _VERSION_NAME: Final = re.compile(r"^[a-z][a-z0-9_]*-\d{8}-(?P<content>[0-9a-f]{8})$")
 _VERSIONED_PACKAGES: Final = ("torch", "scikit-learn")
-_SAVE_AGAIN: Final = "restore the folder from its source, or train and save the model again."
+_SAVE_AGAIN: Final = "move that model's folder away, then run `cbi run`; or restore the folder from its source."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +88,6 @@ class ModelManifest(BaseModel):
     provenance: dict[str, str]
 
 
-class Champion(BaseModel):
-    """`champion.json`: which model serves, and the manifest that was signed off."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    model_version: str
-    manifest_sha256: str
-    promoted_at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A verified model. `scaler_path` was verified against `scaler_sha256` and has not been unpickled."""
@@ -135,7 +124,7 @@ def model_version(architecture: str, last_session: date, content: ModelContent) 
     Raises:
         ModelError: a value cannot be stored, or the architecture cannot be part of a folder name.
     """
-    return _checked_name(f"{architecture}-{last_session:%Y%m%d}-{_content_digest(_sha256s(_content_files(content)))}")
+    return checked_name(f"{architecture}-{last_session:%Y%m%d}-{_content_digest(_sha256s(_content_files(content)))}")
 
 
 def save_model(
@@ -163,15 +152,7 @@ def save_model(
     final = models_dir / name
     files[_CARD] = _model_card(name, content).encode()
     if final.exists():
-        kept = load_model(final)
-        if {n: f.sha256 for n, f in kept.manifest.files.items()} != _sha256s(files):
-            raise ModelError(
-                str(final),
-                "Another model holds this version.",
-                "remove it by hand if it is not needed, or save under its own version.",
-            )
-        return final
-
+        return _identical(final, files)
     manifest = ModelManifest(
         model_version=name,
         feature_hash=content.feature_hash,
@@ -188,7 +169,10 @@ def save_model(
         for filename, file_content in files.items():
             write_synced(folder / filename, file_content)
         write_synced(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
-        publish_directory(folder, final)
+        try:
+            publish_directory(folder, final)
+        except FileExistsError:  # another process published it meanwhile
+            return _identical(final, files)
     return final
 
 
@@ -231,49 +215,16 @@ def load_model(path: Path, *, manifest_sha256: str | None = None) -> LoadedModel
     )
 
 
-def set_champion(models_dir: Path, name: str, *, promoted_at: datetime | None = None) -> Champion:
-    """Make a saved model the champion, after verifying it; the alias is replaced in one step.
-
-    Raises:
-        ModelError: the model is absent or does not verify; the earlier champion stays.
-    """
-    model = load_model(models_dir / _checked_name(name))
-    champion = Champion(
-        model_version=name, manifest_sha256=model.manifest_sha256, promoted_at=promoted_at or datetime.now(UTC)
-    )
-    replace_file(models_dir / CHAMPION_FILE, champion.model_dump_json(indent=2).encode())
-    return champion
-
-
-def read_champion(models_dir: Path) -> Champion | None:
-    """The champion alias; None if no model was promoted yet.
-
-    Raises:
-        ModelError: the alias cannot be read, or names no possible model.
-    """
-    path = models_dir / CHAMPION_FILE
-    if not path.exists():
-        return None
-    try:
-        champion = Champion.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+def _identical(final: Path, files: Mapping[str, bytes]) -> Path:
+    """The folder of a stored model, which verifies and has exactly these files."""
+    kept = load_model(final)
+    if {name: file.sha256 for name, file in kept.manifest.files.items()} != _sha256s(files):
         raise ModelError(
-            str(path), f"The alias is not valid ({error.errors()[0]['msg']}).", "promote a model again."
-        ) from error
-    _checked_name(champion.model_version)
-    return champion
-
-
-def load_champion(models_dir: Path) -> LoadedModel:
-    """The verified champion, with the manifest that was signed off.
-
-    Raises:
-        ModelError: there is no champion, or it does not verify.
-    """
-    champion = read_champion(models_dir)
-    if champion is None:
-        raise ModelError(str(models_dir / CHAMPION_FILE), "No model was promoted yet.", "run `cbi run`.")
-    return load_model(models_dir / champion.model_version, manifest_sha256=champion.manifest_sha256)
+            str(final),
+            "Another model holds this version.",
+            "remove it by hand if it is not needed, or save under its own version.",
+        )
+    return final
 
 
 def _content_files(content: ModelContent) -> dict[str, bytes]:
@@ -318,7 +269,12 @@ def _content_digest(sha256s: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()[:8]
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name, which is one that a model can have; so it is no path to elsewhere.
+
+    Raises:
+        ModelError: it is none.
+    """
     _name_digest(name)
     return name
 
@@ -349,7 +305,7 @@ def _verified_contents(path: Path, manifest: ModelManifest) -> dict[str, bytes]:
         raise ModelError(
             str(path / MANIFEST_FILE), f"A model has exactly the files {', '.join(sorted(_FILES))}.", _SAVE_AGAIN
         )
-    found = {entry.name for entry in path.iterdir()}
+    found = {entry.name for entry in path.iterdir()} - IGNORED_NAMES
     expected = _FILES | {MANIFEST_FILE}
     if found != expected:
         odd = sorted(found ^ expected)[0]
@@ -376,7 +332,7 @@ def _check_packages(path: Path, manifest: ModelManifest) -> None:
             raise ModelError(
                 str(path),
                 f"It was saved with {package} {saved}, here is {here}.",
-                f"install {package} {saved}, or train the model again with `cbi run`.",
+                f"install {package} {saved}; or move that folder away, then run `cbi run`.",
             )
 
 

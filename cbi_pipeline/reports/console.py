@@ -56,7 +56,7 @@ class RunDisplay:
     @property
     def computed_stages(self) -> list[str]:
         """Stages that computed something in this run."""
-        return [stage for stage, (event, _, _) in self._stages.items() if event.finished and not event.reused]
+        return [stage for stage, (event, _, _) in self._stages.items() if event.finished and event.reused is False]
 
     @property
     def elapsed_seconds(self) -> float:

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from rich.table import Column, Table
 
 from cbi_pipeline.errors import CbiError
-from cbi_pipeline.settings import ENV_PREFIX, Settings, nearest_known, unknown_variables
+from cbi_pipeline.settings import ENV_PREFIX, REPOSITORY_DIR, Settings, nearest_known, unknown_variables
 
 MIN_PYTHON: Final = (3, 11)
 MIN_FREE_GIB: Final = 2.0
@@ -67,7 +67,7 @@ def _python() -> Finding:
 
 def _packages(settings: Settings) -> Finding:
     """Installed versions against constraints.txt; optional packages that are absent are no fault."""
-    tested = settings.project_dir / "constraints.txt"
+    tested = REPOSITORY_DIR / "constraints.txt"
     if not tested.is_file():
         return Finding("packages", False, f"{tested} is missing", "restore it: git checkout constraints.txt")
     installed = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}

@@ -18,10 +18,11 @@ from cbi_pipeline.stages.features import build_curated_features
 from cbi_pipeline.stages.folds import fit_anchors, fit_scalers
 from cbi_pipeline.stages.publishing import latest_forecast, publish_metrics, publish_predictions
 from cbi_pipeline.stages.raw import raw_table_references
-from cbi_pipeline.stages.serving import predict, refit_champion
-from cbi_pipeline.stages.training import train_cells
+from cbi_pipeline.stages.serving import predict, refit_champion, why_stale
+from cbi_pipeline.stages.training import TrainingRun, train_cells
 
 __all__ = [
+    "TrainingRun",
     "build_curated_features",
     "build_scorecard",
     "choose_winner",
@@ -37,4 +38,5 @@ __all__ = [
     "refit_champion",
     "scorecard_span",
     "train_cells",
+    "why_stale",
 ]

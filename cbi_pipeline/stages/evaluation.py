@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.folds import SERVING_FOLD
 from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
 from cbi_pipeline.errors import ModelError
-from cbi_pipeline.profiles import SERVING_FOLD
 from cbi_pipeline.provenance import source_hash
-from cbi_pipeline.registry.artifact_store import ArtifactStore, verify_artifact
+from cbi_pipeline.registry.artifact_store import ArtifactStore
+from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.folds import load_anchor, load_market
 from cbi_pipeline.stages.training import load_residuals
 
@@ -32,13 +33,13 @@ _OUT_OF_FOLD, _SCORES, _LAMBDAS = "out_of_fold.parquet", "scores.parquet", "lamb
 def build_scorecard(
     features: FeaturesRef, anchors: FoldsRef, cells: Mapping[str, CellRef], store: ArtifactStore
 ) -> ScorecardRef:
-    """Score networks and benchmarks on the same rows.
+    """Score networks and benchmarks on the same folds.
 
     Raises:
-        ModelError: a fold of an architecture is missing, or was trained on other inputs.
+        ModelError: a fold of an architecture is missing, or a cell was trained on other features, folds or scalers.
     """
     progress.report(STAGE, 0, 1)
-    by_architecture = _complete_cells(cells, anchors)
+    by_architecture = _complete_cells(cells, features, anchors)
     inputs = {
         "features": features.key,
         "anchor": anchors.key,
@@ -64,7 +65,7 @@ def build_scorecard(
         (folder / _LAMBDAS).write_text(json.dumps(choices, indent=1))
 
     artifact = store.get_or_build("scorecard", inputs, build)
-    scores = _read(artifact.path, _SCORES)
+    scores = read_parquet(artifact, _SCORES)
     reference = ScorecardRef(
         kind=artifact.kind,
         key=artifact.key,
@@ -73,25 +74,34 @@ def build_scorecard(
         scorecard_id=artifact.key[:16],
         dataset_version=features.dataset_version,
         feature_hash=features.feature_hash,
+        features_key=features.key,
+        anchors_key=anchors.key,
+        scalers_key=next(iter(cells.values())).scalers_key,
         rows=len(scores),
     )
     progress.finish(STAGE, f"{scores['entry'].nunique()} entries, {len(scores):,} metrics", reused=artifact.reused)
     return reference
 
 
-def _complete_cells(cells: Mapping[str, CellRef], anchors: FoldsRef) -> dict[str, dict[str, CellRef]]:
+def _complete_cells(
+    cells: Mapping[str, CellRef], features: FeaturesRef, anchors: FoldsRef
+) -> dict[str, dict[str, CellRef]]:
+    """Cells by architecture and fold: all there, all trained on these features and folds."""
     by_architecture: dict[str, dict[str, CellRef]] = {}
     for cell in cells.values():
         by_architecture.setdefault(cell.architecture, {})[cell.fold] = cell
+    fix = "materialise all partitions of trained_models, then the scorecard, or run `cbi run`."
     wanted = {fold.name for fold in anchors.folds}
     for architecture, own in by_architecture.items():
         if set(own) != wanted:
             missing, foreign = sorted(wanted - set(own)), sorted(set(own) - wanted)
-            raise ModelError(
-                f"scorecard, {architecture}",
-                f"every fold must be trained; missing {missing}, not of this profile {foreign}.",
-                "materialise all partitions of trained_models, then the scorecard.",
-            )
+            rule = f"every fold must be trained; missing {missing}, not of this profile {foreign}."
+            raise ModelError(f"scorecard, {architecture}", rule, fix)
+    scalers_keys = {cell.scalers_key for cell in cells.values()}
+    for cell in cells.values():
+        if (cell.features_key, cell.anchors_key) != (features.key, anchors.key) or len(scalers_keys) > 1:
+            rule = "it was trained on other features, folds or scalers than the scorecard is made of."
+            raise ModelError(f"cell {cell.architecture}, {cell.fold}", rule, fix)
     return by_architecture
 
 
@@ -169,26 +179,25 @@ def choose_winner(scorecard: ScorecardRef, cells: Mapping[str, CellRef]) -> Winn
     """The network that serves, by the written rule of `evaluation.bakeoff`."""
     from cbi_pipeline.evaluation import bakeoff
 
-    progress.report("bake-off", 0, 1)
     parameters = {cell.architecture: cell.n_parameters for cell in cells.values()}
     result = bakeoff.choose_winner(load_scores(scorecard), parameters)
-    progress.finish("bake-off", result.explanation)
+    progress.finish("bake-off", result.explanation, reused=None)
     return WinnerRef(architecture=result.winner, scorecard_id=scorecard.scorecard_id, reason=result.explanation)
 
 
 def load_scores(scorecard: ScorecardRef) -> pd.DataFrame:
     """Every entry x horizon x fold x metric, long, as `evaluation.metrics.score` makes it."""
-    return _read(verify_artifact(scorecard.path), _SCORES)
+    return read_parquet(scorecard, _SCORES)
 
 
 def load_out_of_fold(scorecard: ScorecardRef) -> pd.DataFrame:
     """The out-of-fold forecasts behind the scores, with the columns of `OUT_OF_FOLD_COLUMNS`."""
-    return _read(verify_artifact(scorecard.path), _OUT_OF_FOLD)
+    return read_parquet(scorecard, _OUT_OF_FOLD)
 
 
 def lambda_table(scorecard: ScorecardRef) -> list[dict[str, Any]]:
     """Lambda per architecture, fold and horizon with its reason; fold `serving` is what the champion uses."""
-    return json.loads((verify_artifact(scorecard.path) / _LAMBDAS).read_text())
+    return read_json(scorecard, _LAMBDAS)
 
 
 def serving_lambdas(scorecard: ScorecardRef, architecture: str) -> dict[int, float]:
@@ -200,12 +209,18 @@ def serving_lambdas(scorecard: ScorecardRef, architecture: str) -> dict[int, flo
     }
 
 
-def pooled_metrics(scorecard: ScorecardRef, entry: str) -> dict[int, dict[str, float | None]]:
-    """Metrics of an entry over all folds, per horizon; None where a metric is not defined."""
-    from cbi_pipeline.evaluation.metrics import ALL_FOLDS
+def pooled_metrics(
+    scorecard: ScorecardRef, entry: str, *, common_rows: bool = False
+) -> dict[int, dict[str, float | None]]:
+    """Metrics of an entry over all folds, per horizon; None where a metric is not defined.
+
+    Args:
+        common_rows: on the dates that every entry has (to compare entries), or on all dates of the entry.
+    """
+    from cbi_pipeline.evaluation.metrics import ALL_FOLDS, COMMON_ROWS
 
     scores = load_scores(scorecard)
-    own = scores[(scores["entry"] == entry) & (scores["fold"] == ALL_FOLDS)]
+    own = scores[(scores["entry"] == entry) & (scores["fold"] == (COMMON_ROWS if common_rows else ALL_FOLDS))]
     metrics: dict[int, dict[str, float | None]] = {}
     for record in own.to_dict("records"):
         value = float(record["value"])
@@ -214,12 +229,15 @@ def pooled_metrics(scorecard: ScorecardRef, entry: str) -> dict[int, dict[str, f
 
 
 def leaderboard(scorecard: ScorecardRef) -> list[dict[str, Any]]:
-    """One record per entry, networks first: MAPE in percent and RMSE ratio to last price, per horizon."""
+    """One record per entry, networks first: MAPE in percent and RMSE ratio to last price, per horizon.
+
+    All entries on the same dates: those on which every one of them has a forecast.
+    """
     entries = list(load_scores(scorecard)["entry"].unique())
     entries.sort(key=lambda entry: (entry in ("last_price", "futures_curve", "anchor"), entry))
     records = []
     for entry in entries:
-        metrics = pooled_metrics(scorecard, entry)
+        metrics = pooled_metrics(scorecard, entry, common_rows=True)
         record: dict[str, Any] = {"entry": entry}
         for horizon in HORIZONS_MONTHS:
             own = metrics.get(horizon, {})
@@ -232,13 +250,7 @@ def leaderboard(scorecard: ScorecardRef) -> list[dict[str, Any]]:
 
 
 def scorecard_span(scorecard: ScorecardRef) -> str:
-    """The folds and as-of dates that were scored, in words."""
+    """The as-of dates that the leaderboard is made of, in words."""
     rows = load_out_of_fold(scorecard)
     first, last = rows["as_of_date"].min().date(), rows["as_of_date"].max().date()
     return f"out of fold, forecasts made {first} to {last}"
-
-
-def _read(folder: Path, name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_parquet(folder / name)

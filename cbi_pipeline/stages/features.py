@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ from cbi_pipeline.contracts.references import FeaturesRef, RawTableRef
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features.catalogue import feature_hash
 from cbi_pipeline.provenance import source_hash
-from cbi_pipeline.registry.artifact_store import ArtifactStore, verify_artifact
+from cbi_pipeline.registry.artifact_store import ArtifactStore
+from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.raw import content_of, load_raw_tables
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def build_curated_features(
         "code": source_hash("features", "market_calendar", "contracts/tables"),
     }
     artifact = store.get_or_build("features", inputs, build)
-    frame = _read(artifact.path)
+    frame = read_parquet(artifact, _FRAME)
     reference = FeaturesRef(
         kind=artifact.kind,
         key=artifact.key,
@@ -61,7 +61,7 @@ def build_curated_features(
     )
     note = f"{frame.shape[1]} features, {len(frame):,} sessions from {reference.first_date} to {reference.last_date}"
     progress.finish(STAGE, note, reused=artifact.reused)
-    return reference, json.loads((artifact.path / _AVAILABILITY).read_text())
+    return reference, read_json(artifact, _AVAILABILITY)
 
 
 def load_features(reference: FeaturesRef) -> pd.DataFrame:
@@ -77,10 +77,4 @@ def load_features(reference: FeaturesRef) -> pd.DataFrame:
             f"its features ({reference.feature_hash[:12]}) are not those of this version ({feature_hash()[:12]}).",
             "materialise curated_features again.",
         )
-    return _read(verify_artifact(reference.path))
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_parquet(path / _FRAME)
+    return read_parquet(reference, _FRAME)

@@ -11,8 +11,9 @@ from cbi_pipeline.contracts.folds import FoldSpec
 from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, RawTableRef
 from cbi_pipeline.profiles import Profile
 from cbi_pipeline.provenance import source_hash
-from cbi_pipeline.registry.artifact_store import ArtifactStore, sha256_file, verify_artifact
+from cbi_pipeline.registry.artifact_store import ArtifactStore, sha256_file
 from cbi_pipeline.stages.features import load_features
+from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.raw import content_of, load_raw_tables
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def fit_anchors(
         key=artifact.key,
         path=artifact.path,
         reused=artifact.reused,
+        features_key=features.key,
         folds=tuple(folds),
         serving=serving,
         sha256_by_fold={f.name: sha256_file(artifact.path / f"{f.name}.json") for f in (*folds, serving)},
@@ -95,6 +97,7 @@ def fit_scalers(features: FeaturesRef, anchors: FoldsRef, store: ArtifactStore) 
         key=artifact.key,
         path=artifact.path,
         reused=artifact.reused,
+        features_key=features.key,
         folds=anchors.folds,
         serving=anchors.serving,
         sha256_by_fold={fold.name: sha256_file(scaler_file(artifact.path, fold.name)) for fold in folds},
@@ -103,20 +106,17 @@ def fit_scalers(features: FeaturesRef, anchors: FoldsRef, store: ArtifactStore) 
 
 def load_market(anchors: FoldsRef) -> Market:
     """Prices, anchor inputs, volatilities and outcomes, as the anchors were fitted on them."""
-    import pandas as pd
-
     from cbi_pipeline.evaluation.benchmarks import market_from
 
-    folder = verify_artifact(anchors.path)
-    prices = pd.read_parquet(folder / _PRICES)
-    return market_from(prices["front"], prices.drop(columns="front"), pd.read_parquet(folder / _STATE))
+    prices = read_parquet(anchors, _PRICES)
+    return market_from(prices["front"], prices.drop(columns="front"), read_parquet(anchors, _STATE))
 
 
 def load_anchor(anchors: FoldsRef, fold: FoldSpec) -> AnchorFit:
     """The anchor of a fold."""
     from cbi_pipeline.modeling.anchor import AnchorFit
 
-    return AnchorFit.model_validate_json((verify_artifact(anchors.path) / f"{fold.name}.json").read_bytes())
+    return AnchorFit.model_validate(read_json(anchors, f"{fold.name}.json"))
 
 
 def load_scaler(scalers: FoldsRef, fold: FoldSpec) -> DriverSet:
@@ -142,9 +142,7 @@ def _cut_folds(features: FeaturesRef, profile: Profile) -> tuple[list[FoldSpec],
     from cbi_pipeline.evaluation.walk_forward import make_folds, serving_fold
 
     sessions = pd.DatetimeIndex(load_features(features).index)
-    spans = {"train_sessions": profile.train_sessions, "validation_sessions": profile.validation_sessions}
-    folds = make_folds(sessions, n_splits=profile.n_splits, test_sessions=profile.test_sessions, **spans)
-    return folds, serving_fold(sessions, **spans)
+    return make_folds(sessions, **profile.spans), serving_fold(sessions, **profile.training_spans)
 
 
 def _coefficients(anchors: FoldsRef) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def latest_forecast(warehouse: Warehouse) -> tuple[WarehouseRef, list[dict[str, 
     reference = WarehouseRef(
         name=LATEST_VIEW, location=warehouse.location, rows=len(rows), inserted=0, unchanged=len(rows)
     )
-    progress.finish(LATEST_VIEW, f"{len(rows)} rows", reused=True)
+    progress.finish(LATEST_VIEW, f"{len(rows)} rows", reused=None)
     return reference, rows
 
 

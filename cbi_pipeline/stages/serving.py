@@ -13,27 +13,24 @@ from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.forecast import ForecastRow, Status
 from cbi_pipeline.contracts.references import (
     FeaturesRef,
-    FoldsRef,
     ModelRef,
     PredictionsRef,
     RawTableRef,
     ScorecardRef,
     WinnerRef,
 )
-from cbi_pipeline.errors import WarehouseError
-from cbi_pipeline.profiles import Profile
+from cbi_pipeline.errors import BundleError, ModelError, WarehouseError
 from cbi_pipeline.provenance import code_commit
-from cbi_pipeline.registry.artifact_store import ArtifactStore, verify_artifact
+from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.settings import Settings
 from cbi_pipeline.stages.evaluation import pooled_metrics, serving_lambdas
 from cbi_pipeline.stages.features import load_features
+from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.folds import load_anchor, scaler_file
 from cbi_pipeline.stages.raw import load_raw_tables
-from cbi_pipeline.stages.training import load_weights, train_one
+from cbi_pipeline.stages.training import TrainingRun, load_weights, train_one
 
 if TYPE_CHECKING:
-    import torch
-
     from cbi_pipeline.registry.artifacts import LoadedModel
     from cbi_pipeline.warehouse.base import Warehouse
 
@@ -47,37 +44,34 @@ ORDER BY horizon_months
 """
 
 
-def refit_champion(
-    winner: WinnerRef,
-    scorecard: ScorecardRef,
-    features: FeaturesRef,
-    anchors: FoldsRef,
-    scalers: FoldsRef,
-    profile: Profile,
-    *,
-    seed: int,
-    device: torch.device,
-    store: ArtifactStore,
-    models_dir: Path,
-) -> ModelRef:
-    """Train the winner on the serving fold, store the model whole, then move the champion alias to it."""
-    from cbi_pipeline.features.catalogue import FEATURE_NAMES
-    from cbi_pipeline.registry.artifacts import ModelContent, model_version, save_model, set_champion
+def refit_champion(winner: WinnerRef, scorecard: ScorecardRef, run: TrainingRun, models_dir: Path) -> ModelRef:
+    """Train the winner on the serving fold, store the model whole, then move the champion alias to it.
 
-    fold = anchors.serving
-    cell, _ = train_one(
-        winner.architecture, fold, features, anchors, scalers, profile, seed, device, store, stage=CHAMPION_STAGE
-    )
+    Raises:
+        ModelError: winner, scorecard and training inputs do not belong together; the alias stays where it is.
+    """
+    from cbi_pipeline.features.catalogue import FEATURE_NAMES
+    from cbi_pipeline.registry.artifacts import ModelContent, model_version, save_model
+    from cbi_pipeline.registry.champion import set_champion
+
+    scored = (scorecard.features_key, scorecard.anchors_key, scorecard.scalers_key)
+    if winner.scorecard_id != scorecard.scorecard_id or scored != (run.features.key, run.anchors.key, run.scalers.key):
+        raise ModelError(
+            f"champion from scorecard {scorecard.scorecard_id}",
+            "the winner, the scorecard and the data to refit on come from different runs.",
+            "materialise scorecard, bakeoff_winner and champion together, or run `cbi run`.",
+        )
+    fold = run.anchors.serving
+    cell, _ = train_one(winner.architecture, fold, run, stage=CHAMPION_STAGE)
     weights = serving_lambdas(scorecard, winner.architecture)
-    config = profile.training.model_copy(update={"architecture": winner.architecture, "seed": seed})
     content = ModelContent(
         state_dict=load_weights(cell),
-        config=config.model_dump(mode="json"),
-        scaler_path=scaler_file(scalers.path, fold.name),
+        config=run.config(winner.architecture).model_dump(mode="json"),
+        scaler_path=scaler_file(run.scalers.path, fold.name),
         feature_names=FEATURE_NAMES,
-        feature_hash=features.feature_hash,
+        feature_hash=run.features.feature_hash,
         anchor={
-            "fit": load_anchor(anchors, fold).model_dump(mode="json"),
+            "fit": load_anchor(run.anchors, fold).model_dump(mode="json"),
             "lambda": {str(horizon): weights[horizon] for horizon in HORIZONS_MONTHS},
         },
         metrics={
@@ -92,7 +86,7 @@ def refit_champion(
         models_dir,
         version,
         content,
-        provenance={"dataset_version": features.dataset_version, "code_commit": code_commit()},
+        provenance={"dataset_version": run.features.dataset_version, "code_commit": code_commit()},
     )
     set_champion(models_dir, version)
     progress.finish(CHAMPION_STAGE, version, reused=known and cell.reused)
@@ -100,7 +94,7 @@ def refit_champion(
         model_version=version,
         path=path,
         architecture=winner.architecture,
-        dataset_version=features.dataset_version,
+        dataset_version=run.features.dataset_version,
         scorecard_id=scorecard.scorecard_id,
         reused=known and cell.reused,
     )
@@ -128,13 +122,20 @@ def predict(
 
     Raises:
         ModelError: no champion, or it was altered, or reads other features.
+        BundleError: features and raw tables come from different bundles.
         WarehouseError: a published forecast of this date and model has other numbers.
     """
     from cbi_pipeline.evaluation.benchmarks import prepare_market
     from cbi_pipeline.inference import forecast_rows
-    from cbi_pipeline.registry.artifacts import load_champion
+    from cbi_pipeline.registry.champion import load_champion
 
     progress.report(FORECAST_STAGE, 0, 1)
+    if {features.dataset_version} != {reference.dataset_version for reference in raw}:
+        raise BundleError(
+            f"features of {features.dataset_version}",
+            f"the raw tables are those of {sorted({reference.dataset_version for reference in raw})}.",
+            "materialise raw tables, curated_features and daily_predictions together, or run `cbi predict`.",
+        )
     model = load_champion(models_dir)
     frame = load_features(features)
     rows = forecast_rows(
@@ -171,8 +172,7 @@ def predict(
 
 def load_forecast_rows(reference: PredictionsRef) -> list[ForecastRow]:
     """The forecast rows of a reference, verified."""
-    records = json.loads((verify_artifact(reference.path) / _ROWS).read_text())
-    return [ForecastRow.model_validate(record) for record in records]
+    return [ForecastRow.model_validate(record) for record in read_json(reference, _ROWS)]
 
 
 def stored_rows(warehouse: Warehouse, as_of_date: date, model_version: str) -> list[ForecastRow]:
@@ -191,12 +191,12 @@ def _statuses(model: LoadedModel, prices: RawTableRef, settings: Settings) -> di
         directional_min=settings.target_directional_accuracy,
         calibration_max=settings.target_calibration_error,
     )
-    stale = _why_stale(prices, settings.max_data_age_sessions, datetime.now(UTC).date())
+    stale = why_stale(prices, settings.max_data_age_sessions, datetime.now(UTC).date())
     by_horizon = model.metrics["by_horizon"]
     return {h: evaluate_status(by_horizon.get(str(h), {}), targets, stale=stale) for h in HORIZONS_MONTHS}
 
 
-def _why_stale(prices: RawTableRef, max_sessions: int, today: date) -> str | None:
+def why_stale(prices: RawTableRef, max_sessions: int, today: date) -> str | None:
     """Why the last price is too old to act on; None if it is not."""
     from cbi_pipeline.market_calendar import sessions
 

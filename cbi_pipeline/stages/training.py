@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.folds import FoldSpec
 from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef
+from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.profiles import Profile
 from cbi_pipeline.provenance import source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore, verify_artifact
 from cbi_pipeline.stages.features import load_features
+from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.folds import fold_named, load_market, load_scaler
 
 if TYPE_CHECKING:
@@ -24,56 +27,76 @@ if TYPE_CHECKING:
 
     from cbi_pipeline.evaluation.benchmarks import Market
     from cbi_pipeline.features.driver_set import DriverSet
-    from cbi_pipeline.modeling.training import CellInputs
+    from cbi_pipeline.modeling.training import CellInputs, OnEpoch
 
 STAGE = "training"
 _WEIGHTS, _RECORD, _RESIDUALS = "weights.safetensors", "cell.json", "residuals.parquet"
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """What all cells of a run share: the data they learn from, how they learn, and where results are kept.
+
+    Raises:
+        ModelError: anchors or scalers were fitted on other features or other folds: a scaler of a later fold would
+            have seen the test.
+    """
+
+    features: FeaturesRef
+    anchors: FoldsRef
+    scalers: FoldsRef
+    profile: Profile
+    seed: int
+    device: torch.device
+    store: ArtifactStore
+
+    def __post_init__(self) -> None:
+        keys = {self.features.key, self.anchors.features_key, self.scalers.features_key}
+        same_folds = (self.anchors.folds, self.anchors.serving) == (self.scalers.folds, self.scalers.serving)
+        if len(keys) > 1 or not same_folds:
+            raise ModelError(
+                "training inputs",
+                "features, anchors and scalers come from different runs: other features or other folds.",
+                "materialise curated_features, fitted_anchor and fitted_scaler together, or run `cbi run`.",
+            )
+
+    def config(self, architecture: str) -> TrainingConfig:
+        """Configuration of one architecture in this run."""
+        return self.profile.training.model_copy(update={"architecture": architecture, "seed": self.seed})
+
+
 def train_cells(
-    cells: Sequence[tuple[str, str]],
-    features: FeaturesRef,
-    anchors: FoldsRef,
-    scalers: FoldsRef,
-    profile: Profile,
-    *,
-    seed: int,
-    device: torch.device,
-    store: ArtifactStore,
+    cells: Sequence[tuple[str, str]], run: TrainingRun, on_cell: Callable[[CellRef], None] | None = None
 ) -> tuple[list[CellRef], list[list[dict[str, Any]]]]:
     """Train every (architecture, fold), each stored as soon as it is done.
+
+    Args:
+        cells: architecture and fold name of each.
+        run: what they share.
+        on_cell: told of each finished cell.
 
     Returns:
         Per cell: its reference, and its losses by epoch.
     """
     references, histories = [], []
     for done, (architecture, fold_name) in enumerate(cells):
-        reference, history = train_one(
-            architecture, fold_named(anchors, fold_name), features, anchors, scalers, profile, seed, device, store,
-            at=(done, len(cells)),
-        )  # fmt: skip
+        reference, history = train_one(architecture, fold_named(run.anchors, fold_name), run, at=(done, len(cells)))
         references.append(reference)
         histories.append(history)
+        if on_cell is not None:
+            on_cell(reference)
     reused = sum(reference.reused for reference in references)
     seconds = sum(reference.seconds for reference in references if not reference.reused)
-    note = f"{len(cells) - reused} cells trained in {seconds:.0f} s on {device.type}, {reused} re-used"
+    still = sum(reference.best_epoch == 0 for reference in references)
+    note = f"{len(cells) - reused} cells trained in {seconds:.0f} s on {run.device.type}, {reused} re-used"
+    if still:
+        note += f"; {still} never beat the anchor on validation and add nothing"
     progress.finish(STAGE, note, reused=reused == len(cells))
     return references, histories
 
 
 def train_one(
-    architecture: str,
-    fold: FoldSpec,
-    features: FeaturesRef,
-    anchors: FoldsRef,
-    scalers: FoldsRef,
-    profile: Profile,
-    seed: int,
-    device: torch.device,
-    store: ArtifactStore,
-    *,
-    at: tuple[int, int] = (0, 1),
-    stage: str = STAGE,
+    architecture: str, fold: FoldSpec, run: TrainingRun, *, at: tuple[int, int] = (0, 1), stage: str = STAGE
 ) -> tuple[CellRef, list[dict[str, Any]]]:
     """Train one cell, or find it if the same inputs, configuration, code, device type and number of
     threads (the order of sums depends on it) made it before.
@@ -84,30 +107,28 @@ def train_one(
     """
     import torch
 
-    config = profile.training.model_copy(update={"architecture": architecture, "seed": seed})
+    config = run.config(architecture)
     inputs = {
-        "features": features.key,
-        "market": anchors.key,
-        "scaler": scalers.sha256_by_fold[fold.name],
+        "features": run.features.key,
+        "market": run.anchors.key,
+        "scaler": run.scalers.sha256_by_fold[fold.name],
         "fold": fold.model_dump(mode="json"),
         "config": config.model_dump(mode="json"),
-        "device": device.type,
-        "torch": torch.__version__,
+        "device": run.device.type,
         "threads": torch.get_num_threads(),
         "code": source_hash("modeling", "evaluation/walk_forward", "evaluation/benchmarks", "stages/training"),
     }
-    epochs = config.epochs
 
-    def on_epoch(epoch: int, _: int, train_loss: float, validation_loss: float) -> None:
+    def on_epoch(epoch: int, epochs: int, train_loss: float, validation_loss: float) -> None:
         note = f"{architecture} {fold.name}, epoch {epoch}: loss {train_loss:.3f}, validation {validation_loss:.3f}"
         progress.report(stage, at[0] * epochs + epoch, at[1] * epochs, note)
 
     def build(folder: Path) -> None:
-        _train_into(folder, fold, features, anchors, scalers, config, device, on_epoch)
+        _train_into(folder, fold, run, config, on_epoch)
 
-    progress.report(stage, at[0] * epochs, at[1] * epochs, f"{architecture} {fold.name}")
-    artifact = store.get_or_build("cells", inputs, build)
-    record = json.loads((artifact.path / _RECORD).read_text())
+    progress.report(stage, at[0] * config.epochs, at[1] * config.epochs, f"{architecture} {fold.name}")
+    artifact = run.store.get_or_build("cells", inputs, build)
+    record = read_json(artifact, _RECORD)
     reference = CellRef(
         kind=artifact.kind,
         key=artifact.key,
@@ -115,6 +136,9 @@ def train_one(
         reused=artifact.reused,
         architecture=architecture,
         fold=fold.name,
+        features_key=run.features.key,
+        anchors_key=run.anchors.key,
+        scalers_key=run.scalers.key,
         best_epoch=record["best_epoch"],
         n_parameters=record["n_parameters"],
         seconds=record["seconds"],
@@ -124,10 +148,7 @@ def train_one(
 
 def load_residuals(cell: CellRef) -> pd.DataFrame:
     """Bounded residuals of the cell's test rows: index as-of date, one column per horizon, units of sigma_h."""
-    import pandas as pd
-
-    frame = pd.read_parquet(verify_artifact(cell.path) / _RESIDUALS)
-    return frame.rename(columns=int)
+    return read_parquet(cell, _RESIDUALS).rename(columns=int)
 
 
 def load_weights(cell: CellRef) -> dict[str, torch.Tensor]:
@@ -137,16 +158,7 @@ def load_weights(cell: CellRef) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(verify_artifact(cell.path) / _WEIGHTS)
 
 
-def _train_into(
-    folder: Path,
-    fold: FoldSpec,
-    features: FeaturesRef,
-    anchors: FoldsRef,
-    scalers: FoldsRef,
-    config: TrainingConfig,
-    device: torch.device,
-    on_epoch: Any,
-) -> None:
+def _train_into(folder: Path, fold: FoldSpec, run: TrainingRun, config: TrainingConfig, on_epoch: OnEpoch) -> None:
     import dataclasses
 
     import pandas as pd
@@ -154,9 +166,10 @@ def _train_into(
 
     from cbi_pipeline.modeling.training import train_cell
 
-    frame = load_features(features)
-    cell = cell_inputs(frame, fold, load_market(anchors), load_scaler(scalers, fold))
-    trained = train_cell(cell, config, device, on_epoch)
+    frame = load_features(run.features)
+    trained = train_cell(
+        cell_inputs(frame, fold, load_market(run.anchors), load_scaler(run.scalers, fold)), config, run.device, on_epoch
+    )
     safetensors.torch.save_file(trained.state_dict, folder / _WEIGHTS)
     pd.DataFrame(
         trained.predictions, index=frame.index[trained.prediction_rows], columns=[str(h) for h in HORIZONS_MONTHS]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cbi_pipeline.bundle import atomic, build
+from cbi_pipeline import atomic
+from cbi_pipeline.bundle import build
 from cbi_pipeline.bundle.build import build_bundle, current_producer
 from cbi_pipeline.bundle.read import load_tables
 from cbi_pipeline.bundle.store import LocalBundleStore
@@ -178,53 +178,6 @@ def test_manifest_is_next_to_last_and_success_last(
     assert order[-2:] == [MANIFEST_FILE, SUCCESS_FILE]
 
 
-def test_what_a_dead_process_left_is_removed_and_a_running_one_is_spared(tmp_path: Path) -> None:
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    dead, running, other = (
-        tmp_path / f".unfinished-{ended.pid}-00000000",
-        tmp_path / f".unfinished-{os.getppid()}-00000000",
-        tmp_path / ".unfinished-notes",
-    )
-    for folder in (dead, running, other):
-        folder.mkdir()
-        (folder / "file").write_text("x")
-    atomic.remove_abandoned(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([running, other])
-    day_ago = datetime.now(UTC).timestamp() - 25 * 3600
-    os.utime(running, (day_ago, day_ago))
-    atomic.remove_abandoned(tmp_path)
-    assert list(tmp_path.iterdir()) == [other]
-
-
-def test_a_published_folder_is_never_overwritten(tmp_path: Path) -> None:
-    taken = tmp_path / "taken"
-    taken.mkdir()
-    (taken / "file").write_text("first")
-    with atomic.unfinished_directory(tmp_path) as folder:
-        atomic.write_synced(folder / "file", b"second")
-        with pytest.raises(OSError, match="not empty"):
-            atomic.publish_directory(folder, taken)
-    assert (taken / "file").read_text() == "first"
-    assert list(tmp_path.iterdir()) == [taken]
-
-
-def test_replace_file_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "notes.md"
-    atomic.replace_file(file, b"first")
-    atomic.replace_file(file, b"second")
-    assert file.read_bytes() == b"second"
-
-    def fails(source: Path, target: Path) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(OSError, match="Input/output"):
-        atomic.replace_file(file, b"third")
-    assert file.read_bytes() == b"second"
-    assert list(tmp_path.iterdir()) == [file]
-
-
 def test_broken_copy_of_the_same_content_is_not_reused(starter_tables: Tables, store_dir: Path) -> None:
     first = build_bundle(starter_tables, store_dir, created_at=NOON)
     (first.path / SUCCESS_FILE).unlink()
@@ -234,3 +187,53 @@ def test_broken_copy_of_the_same_content_is_not_reused(starter_tables: Tables, s
     assert not again.reused
     assert again.manifest.window.last_trade_date > date(2024, 1, 1)
     assert sorted(path.name for path in store_dir.iterdir()) == [first.path.name, again.path.name]
+
+
+def test_a_bundle_that_another_build_published_meanwhile_is_reused(
+    starter_tables: Tables, store_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other build is a second younger, so it has another name."""
+    write = build.write_bundle_files
+
+    def write_after_another(prepared: build.PreparedBundle, folder: Path) -> None:
+        monkeypatch.setattr(build, "write_bundle_files", write)
+        build_bundle(starter_tables, store_dir, created_at=NOON + timedelta(seconds=1))
+        write(prepared, folder)
+
+    monkeypatch.setattr(build, "write_bundle_files", write_after_another)
+    built = build_bundle(starter_tables, store_dir, created_at=NOON)
+    assert built.reused
+    assert built.path.name.startswith("20241231T120001Z-")
+    assert list(store_dir.iterdir()) == [built.path]
+    assert verify_bundle(built.path) == built.manifest
+
+
+def test_a_bundle_that_took_the_name_at_the_last_moment_is_reused(
+    starter_tables: Tables, store_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = build.publish_directory
+
+    def publish_after_another(unfinished: Path, final: Path) -> None:
+        shutil.copytree(unfinished, final)
+        publish(unfinished, final)
+
+    monkeypatch.setattr(build, "publish_directory", publish_after_another)
+    built = build_bundle(starter_tables, store_dir, created_at=NOON)
+    assert built.reused
+    assert list(store_dir.iterdir()) == [built.path]
+
+
+def test_something_else_that_took_the_name_at_the_last_moment_is_left_alone(
+    starter_tables: Tables, store_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = build.publish_directory
+
+    def publish_after_another(unfinished: Path, final: Path) -> None:
+        final.mkdir()
+        (final / "thesis.odt").write_text("years of work")
+        publish(unfinished, final)
+
+    monkeypatch.setattr(build, "publish_directory", publish_after_another)
+    with pytest.raises(FileExistsError):
+        build_bundle(starter_tables, store_dir, created_at=NOON)
+    assert [path.name for path in store_dir.glob("*/*")] == ["thesis.odt"]

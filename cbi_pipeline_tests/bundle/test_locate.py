@@ -14,7 +14,6 @@ import pytest
 from cbi_pipeline.bundle import locate
 from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.locate import find_bundle
-from cbi_pipeline.bundle.store import LocalBundleStore
 from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.contracts.manifest import SUCCESS_FILE
 from cbi_pipeline.errors import BundleError, SourceError
@@ -56,11 +55,6 @@ def test_newest_bundle_wins_and_broken_ones_are_named(
     assert old.path.name in found.why
     assert f"Passed over bundle {new.path.name}" in found.why
     assert "the file is missing" in found.why
-    assert LocalBundleStore(folders.bundles_dir).path_of(old.path.name) == old.path
-    with pytest.raises(BundleError, match="unfinished"):
-        LocalBundleStore(folders.bundles_dir).path_of(new.path.name)
-    with pytest.raises(BundleError, match="no bundle of this version"):
-        LocalBundleStore(folders.bundles_dir).path_of("../market")
     (old.path / SUCCESS_FILE).unlink()
     found = find_bundle(folders)
     assert found.origin == "starter"
@@ -85,6 +79,7 @@ def test_changed_provider_files_are_mentioned_but_the_bundle_wins(
 
 def test_unreadable_provider_files_are_an_error_not_a_reason_for_the_starter(folders: Folders) -> None:
     (folders.data_dir / "databento").mkdir(parents=True)
+    (folders.data_dir / "databento" / ".DS_Store").write_bytes(b"Finder")
     assert find_bundle(folders).origin == "starter"
     (folders.data_dir / "databento" / "notes.txt").write_text("no bars here")
     with pytest.raises(SourceError):

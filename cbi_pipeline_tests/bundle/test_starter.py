@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from cbi_pipeline import atomic
 from cbi_pipeline.bundle import starter
 from cbi_pipeline.bundle.read import load_tables
 from cbi_pipeline.bundle.starter import MAX_BYTES, build_starter, starter_readme, write_starter
@@ -69,22 +73,80 @@ def test_too_large_a_starter_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def fail_to_publish(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let the new starter's last step fail, when the old one is set aside already."""
+
+    def fails(unfinished: Path, final: Path) -> None:
+        assert not final.exists()
+        raise error
+
+    monkeypatch.setattr(starter, "publish_directory", fails)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["disk", "ctrl-c"])
 def test_failed_replacement_puts_the_old_starter_back(
-    starter_tables: Tables, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+    starter_tables: Tables, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     folder = tmp_path / "starter"
     write_starter(starter_tables, folder)
     before = listing(folder)
     starter_tables["policy"] = starter_tables["policy"].iloc[:-1]
-
-    def fails(unfinished: Path, final: Path) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(starter, "publish_directory", fails)
-    with pytest.raises(OSError, match="Input/output"):
+    fail_to_publish(monkeypatch, error)
+    with pytest.raises(type(error)):
         write_starter(starter_tables, folder)
     assert listing(folder) == before
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_kill_during_replacement_loses_no_starter(
+    starter_tables: Tables, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill nothing is put back at once; the next build does it, even one that is refused."""
+    folder = tmp_path / "starter"
+    write_starter(starter_tables, folder)
+    before = listing(folder)
+    settle = starter._settle
+    monkeypatch.setattr(starter, "_settle", lambda set_aside, starter_dir: None)
+    fail_to_publish(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        write_starter({**starter_tables, "policy": starter_tables["policy"].iloc[:-1]}, folder)
+    assert not folder.exists()
+    day_ago = time.time() - 25 * 3600
+    for path in tmp_path.iterdir():
+        os.utime(path, (day_ago, day_ago))
+    atomic.remove_abandoned(tmp_path)
+    monkeypatch.undo()
+    assert starter._settle is settle
+    with pytest.raises(BundleError, match="at least one row"):
+        write_starter({**starter_tables, "policy": starter_tables["policy"].iloc[:0]}, folder)
+    assert listing(folder) == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_kill_after_replacement_keeps_the_new_starter(
+    starter_tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "starter"
+    write_starter(starter_tables, folder)
+    shorter = {**starter_tables, "policy": starter_tables["policy"].iloc[:-1]}
+    with monkeypatch.context() as killed:
+        killed.setattr(starter, "_settle", lambda set_aside, starter_dir: None)
+        new = write_starter(shorter, folder)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert write_starter(shorter, folder).reused
+    assert verify_bundle(folder) == new.manifest
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_leavings_inside_the_starter_are_no_obstacle(starter_tables: Tables, tmp_path: Path) -> None:
+    folder = tmp_path / "starter"
+    write_starter(starter_tables, folder)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (folder / f".unfinished-{ended.pid}-00000000").write_text("half of a README")
+    (folder / ".DS_Store").write_bytes(b"Finder")
+    assert write_starter(starter_tables, folder).reused
+    assert not write_starter({**starter_tables, "policy": starter_tables["policy"].iloc[:-1]}, folder).reused
 
 
 def test_rows_before_the_span_are_left_out(starter_tables: Tables) -> None:

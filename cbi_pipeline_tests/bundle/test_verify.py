@@ -108,6 +108,16 @@ def test_missing_and_extra_files(bundle: Path, refused: Callable[..., BundleErro
     refused(bundle, "weather_daily.parquet", "missing")
 
 
+def test_a_path_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path, found in ((tmp_path / "file", "this is a file"), (tmp_path / "absent", "there is none here")):
+        for verify in (verify_bundle, verify_files):
+            with pytest.raises(BundleError, match=found) as caught:
+                verify(path)
+            assert caught.value.subject == str(path)
+            assert "cbi bundle list" in caught.value.fix
+
+
 def test_absent_raw_table(bundle: Path, reseal: Callable[..., None], refused: Callable[..., BundleError]) -> None:
     manifest = json.loads((bundle / MANIFEST_FILE).read_bytes())
     del manifest["tables"]["cot_weekly"]

@@ -90,7 +90,7 @@ def test_score_pools_rows_over_folds_and_leaves_out_unknown_outcomes() -> None:
     second.loc[second.index[:40], "realised_price"] = np.nan
     scores = m.score(pd.concat([first, second], ignore_index=True))
     counts = scores[scores["metric"] == "rmse"].set_index("fold")[["n", "n_eff"]]
-    assert counts["n"].to_dict() == {"fold_1": 300, "fold_2": 60, "all": 360}
+    assert counts["n"].to_dict() == {"fold_1": 300, "fold_2": 60, "all": 360, "common": 360}
     assert counts.loc["all", "n_eff"] == pytest.approx(360 / 63)
     known = pd.concat([first, second.iloc[40:]])
     error = np.log(known["predicted_price"] / known["realised_price"])
@@ -100,3 +100,15 @@ def test_score_pools_rows_over_folds_and_leaves_out_unknown_outcomes() -> None:
         math.sqrt((error**2).mean() / (move**2).mean())
     )
     assert value(scores, fold="fold_1", metric="directional_accuracy") == pytest.approx(0.5)
+
+
+def test_entries_are_compared_on_the_rows_that_all_of_them_have() -> None:
+    net, sparse = normal_rows("net", "fold_1", 3, 0.05, n=300), normal_rows("sparse", "fold_1", 3, 0.02, n=300)
+    scores = m.score(pd.concat([net, sparse.iloc[100:]], ignore_index=True))
+    counts = scores[scores["metric"] == "mape"].set_index(["entry", "fold"])["n"]
+    assert counts.loc[("net", "all")] == 300
+    assert counts.loc[("net", "common")] == counts.loc[("sparse", "common")] == 200
+    alone = m.score(net.iloc[100:])
+    got = scores[(scores["entry"] == "net") & (scores["fold"] == "common")].set_index("metric")["value"]
+    wanted = alone[alone["fold"] == "all"].set_index("metric")["value"]
+    assert got.to_dict() == pytest.approx(wanted.to_dict(), nan_ok=True)

@@ -12,10 +12,13 @@ from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation.benchmarks import Market
 from cbi_pipeline.evaluation.walk_forward import fold_masks, make_folds, outcomes, serving_fold
 from cbi_pipeline.market_calendar import sessions, target_date, target_dates
+from cbi_pipeline.profiles import get_profile
+
+QUICK = get_profile("quick")
 
 SESSIONS = sessions("2005-01-03", "2024-12-31")
 TARGETS = target_dates(SESSIONS)
-FOLDS = [*make_folds(SESSIONS), serving_fold(SESSIONS)]
+FOLDS = [*make_folds(SESSIONS, **QUICK.spans), serving_fold(SESSIONS, **QUICK.training_spans)]
 CELLS = [pytest.param(fold, k, id=f"{fold.name}-{h}m") for fold in FOLDS for k, h in enumerate(HORIZONS_MONTHS)]
 
 
@@ -59,7 +62,7 @@ def test_parts_do_not_overlap_and_masks_stay_inside_them(fold: FoldSpec) -> None
 
 
 def test_spans_have_the_stated_lengths_and_tests_follow_each_other() -> None:
-    folds = make_folds(SESSIONS)
+    folds = make_folds(SESSIONS, **QUICK.spans)
     assert [f.name for f in folds] == ["fold_1", "fold_2", "fold_3", "fold_4", "fold_5"]
     tested = pd.DatetimeIndex([])
     for fold in folds:
@@ -73,7 +76,7 @@ def test_spans_have_the_stated_lengths_and_tests_follow_each_other() -> None:
 
 
 def test_the_last_test_row_is_the_last_whose_longest_label_is_known() -> None:
-    last = pd.Timestamp(make_folds(SESSIONS)[-1].test_end)
+    last = pd.Timestamp(make_folds(SESSIONS, **QUICK.spans)[-1].test_end)
     assert TARGETS.loc[last, 12] <= SESSIONS[-1]
     following = SESSIONS[SESSIONS.get_loc(last) + 1]
     assert TARGETS.loc[following, 12] > SESSIONS[-1]
@@ -81,18 +84,18 @@ def test_the_last_test_row_is_the_last_whose_longest_label_is_known() -> None:
 
 def test_a_label_known_on_the_very_last_session_counts() -> None:
     days = SESSIONS[SESSIONS <= "2023-06-01"]  # 2022-06-01 plus 12 months is a session
-    assert str(make_folds(days)[-1].test_end) == "2022-06-01"
+    assert str(make_folds(days, **QUICK.spans)[-1].test_end) == "2022-06-01"
 
 
 def test_serving_fold_ends_at_the_last_session() -> None:
-    fold = serving_fold(SESSIONS)
+    fold = serving_fold(SESSIONS, **QUICK.training_spans)
     assert (pd.Timestamp(fold.test_start), fold.test_end) == (SESSIONS[-1], None)
     assert pd.Timestamp(fold.validation_end) == SESSIONS[-2]
     assert SESSIONS[fold_masks(fold, SESSIONS, TARGETS).test].tolist() == [SESSIONS[-1]]
 
 
 def test_appending_sessions_keeps_the_history_of_masks() -> None:
-    fold = make_folds(SESSIONS)[0]
+    fold = make_folds(SESSIONS, **QUICK.spans)[0]
     longer = sessions("2005-01-03", "2025-12-31")
     short, long = (fold_masks(fold, s, target_dates(s)) for s in (SESSIONS, longer))
     np.testing.assert_array_equal(short.train, long.train[: len(SESSIONS)])
@@ -102,11 +105,11 @@ def test_appending_sessions_keeps_the_history_of_masks() -> None:
 
 def test_too_short_or_unsorted_sessions_are_refused() -> None:
     with pytest.raises(ModelError, match="more sessions"):
-        make_folds(SESSIONS[-2500:])
+        make_folds(SESSIONS[-2500:], **QUICK.spans)
     with pytest.raises(ModelError, match="needs 135 more"):
-        serving_fold(SESSIONS[-1000:])
+        serving_fold(SESSIONS[-1000:], **QUICK.training_spans)
     with pytest.raises(ModelError, match="sorted and unique"):
-        make_folds(SESSIONS[::-1])
+        make_folds(SESSIONS[::-1], **QUICK.spans)
 
 
 def test_outcomes_are_the_log_price_at_the_target_and_missing_without_one() -> None:
@@ -121,7 +124,7 @@ def test_outcomes_are_the_log_price_at_the_target_and_missing_without_one() -> N
 
 def test_labels_of_the_real_folds_are_missing_only_where_the_exchange_day_has_no_price(market: Market) -> None:
     days = pd.DatetimeIndex(market.front.index)
-    for fold in make_folds(days):
+    for fold in make_folds(days, **QUICK.spans):
         rows = fold_masks(fold, days, market.targets).test
         for h in HORIZONS_MONTHS:
             missing = market.targets.loc[rows, h][market.outcome.loc[rows, h].isna()]

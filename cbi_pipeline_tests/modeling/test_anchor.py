@@ -242,9 +242,9 @@ def test_fit_equals_the_normal_equations_written_out(starter_tables: dict[str, p
     table = np.array(rows)
     z = table[:, :2] / np.nanstd(table[:, :2], axis=0)
 
-    moments = np.array([[np.nansum(z[:, i] * z[:, j]) for j in range(2)] for i in range(2)]) + penalty * np.eye(2)
-    right = np.array([np.nansum(z[:, i] * table[:, 2]) for i in range(2)])
-    expected = np.linalg.solve(moments, right) / np.nanstd(table[:, :2], axis=0)
+    moments = np.array([[np.nanmean(z[:, i] * z[:, j]) for j in range(2)] for i in range(2)])
+    right = np.array([np.nanmean(z[:, i] * table[:, 2]) for i in range(2)])
+    expected = np.linalg.solve(moments + penalty / len(table) * np.eye(2), right) / np.nanstd(table[:, :2], axis=0)
     fit = a.fit_anchor(front, x, state, cut)
     assert clipped > 10, "the clip matters on this history"
     assert fit.rows[h] == len(table)

@@ -24,18 +24,18 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "fitted_scaler": ("features", {"scikitlearn"}, {"curated_features", "fitted_anchor"}),
     "trained_models": ("training", {"pytorch"}, {"curated_features", "fitted_anchor", "fitted_scaler"}),
     "scorecard": ("evaluation", {"pandas"}, {"curated_features", "fitted_anchor", "trained_models"}),
-    "bakeoff_winner": ("evaluation", set(), {"scorecard", "trained_models"}),
+    "bakeoff_winner": ("evaluation", {"python"}, {"scorecard", "trained_models"}),
     "champion": (
         "serving",
         {"pytorch"},
         {"bakeoff_winner", "scorecard", "curated_features", "fitted_anchor", "fitted_scaler"},
     ),
-    "daily_predictions": ("serving", set(), {"champion", "curated_features"} | MARKET),
+    "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | MARKET),
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
     "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
     "warehouse/vw_latest_forecast": ("warehouse", {"duckdb"}, {"warehouse/predictions"}),
 }
-"""Asset: group, kinds, what it depends on (the path of the data in design.md, section 2). A change here is a decision."""
+"""Asset: group, kinds, what it depends on (the data path of design.md, section 2). A change here is a decision."""
 
 HEAVY = ("torch", "pandas", "google.cloud", "matplotlib", "sklearn", "duckdb", "talib", "safetensors", "databento_dbn")
 
@@ -100,6 +100,15 @@ def test_trained_models_are_partitioned_by_architecture_and_fold(tmp_path, profi
 def test_all_cells_of_a_run_train_in_one_process(graph):
     policy = graph.get(dg.AssetKey("trained_models")).backfill_policy
     assert policy == dg.BackfillPolicy.single_run()
+
+
+def test_no_dimension_tag_overrules_the_range_of_a_run_started_on_the_jobs_page(definitions):
+    """The daemon drops only `dagster/partition` from the tags of the first cell, then adds the range."""
+    job = definitions.resolve_job_def("retrain")
+    assert job.partitioned_config is not None
+    tags = job.partitioned_config.get_tags_for_partition_key("tcn|fold_1", job_name="retrain")
+    assert tags["dagster/partition"] == "tcn|fold_1"
+    assert not [name for name in tags if name.startswith("dagster/partition/")]
 
 
 def job_assets(definitions, name):

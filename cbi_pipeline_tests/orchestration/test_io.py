@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from pydantic import ValidationError
 
 from cbi_pipeline.contracts.references import CellRef, PredictionsRef
 from cbi_pipeline.errors import CbiError
@@ -32,6 +31,9 @@ def cell(fold: str) -> CellRef:
         reused=True,
         architecture="tcn",
         fold=fold,
+        features_key="f",
+        anchors_key="a",
+        scalers_key="s",
         best_epoch=0,
         n_parameters=10,
         seconds=0.5,
@@ -107,5 +109,14 @@ def test_an_asset_that_was_never_made_is_an_error_that_says_what_to_do(run):
 
 def test_a_reference_of_another_kind_is_refused(run):
     run(one)
-    with pytest.raises(ValidationError, match="CellRef"):
+    with pytest.raises(CbiError, match="written by another version of CBI"):
         run(one, reads_another_kind, selection=[reads_another_kind])
+
+
+@pytest.mark.parametrize("content", [b"", b'{"kind": "pred', b"\xff\xfe"])
+def test_a_reference_that_was_cut_is_refused(run, tmp_path, content):
+    run(one)
+    file = tmp_path / "references" / "warehouse" / "one.json"
+    file.write_bytes(content)
+    with pytest.raises(CbiError, match=r"one\.json: the stored reference was cut"):
+        run(one, reads_one, selection=[reads_one])

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -12,51 +13,18 @@ import torch
 
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TrainingConfig
-from cbi_pipeline.modeling.tcn import TemporalConvolutionalNetwork, load_network
+from cbi_pipeline.modeling.tcn import load_network
+from cbi_pipeline.registry import artifacts
 from cbi_pipeline.registry.artifacts import (
-    CHAMPION_FILE,
     MANIFEST_FILE,
     SCALER_FILE,
     ModelContent,
-    load_champion,
     load_model,
     model_version,
-    read_champion,
     save_model,
-    set_champion,
 )
 
-CONFIG = TrainingConfig(filters=8, norm_groups=2, mean_path_inputs=("a", "b"))
 SESSION = date(2024, 12, 31)
-NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> ModelContent:
-    scaler = tmp_path / "fitted"
-    scaler.write_bytes(b"bytes of a fitted scaler, opaque to the registry")
-    torch.manual_seed(1)
-    return ModelContent(
-        state_dict=TemporalConvolutionalNetwork(CONFIG).state_dict(),
-        config=CONFIG.model_dump(mode="json"),
-        scaler_path=scaler,
-        feature_names=("a", "b", "c"),
-        feature_hash="f" * 64,
-        anchor={"weight": 0.5, "lambda": {"3": 0.0, "6": 0.1}},
-        metrics={"mape": {"3": 9.5, "6": None}},
-    )
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    return tmp_path / "models"
-
-
-@pytest.fixture
-def saved(content: ModelContent, models: Path) -> Path:
-    return save_model(
-        models, model_version("tcn", SESSION, content), content, provenance={"run_id": "1"}, created_at=NOON
-    )
 
 
 def test_a_model_comes_back_as_it_was_saved(content: ModelContent, saved: Path) -> None:
@@ -70,9 +38,10 @@ def test_a_model_comes_back_as_it_was_saved(content: ModelContent, saved: Path) 
     assert model.manifest.provenance == {"run_id": "1"}
     assert set(model.manifest.packages) == {"python", "torch", "scikit-learn"}
 
-    before = load_network(CONFIG, content.state_dict)
+    config = TrainingConfig.model_validate(content.config)
+    before = load_network(config, content.state_dict)
     after = load_network(TrainingConfig.model_validate(model.config), model.state_dict)
-    x = torch.randn(3, CONFIG.n_channels, 252)
+    x = torch.randn(3, config.n_channels, 252)
     assert torch.equal(before.last_state(x), after.last_state(x))
 
 
@@ -82,6 +51,53 @@ def test_same_content_is_reused_and_never_rewritten(content: ModelContent, model
     assert again == saved
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in saved.iterdir()} == before
     assert [path.name for path in models.iterdir()] == [saved.name]
+
+
+def test_what_the_finder_leaves_in_a_model_changes_nothing(content: ModelContent, models: Path, saved: Path) -> None:
+    (saved / ".DS_Store").write_bytes(b"Finder")
+    assert load_model(saved).model_version == saved.name
+    assert save_model(models, saved.name, content) == saved
+
+
+def publish_a_copy_first(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]) -> None:
+    """Let another process publish the same model, then `change` it, just before this one does."""
+    publish = artifacts.publish_directory
+
+    def publish_after_another(unfinished: Path, final: Path) -> None:
+        shutil.copytree(unfinished, final)
+        change(final)
+        publish(unfinished, final)
+
+    monkeypatch.setattr(artifacts, "publish_directory", publish_after_another)
+
+
+def test_a_model_that_another_process_saved_meanwhile_is_reused(
+    content: ModelContent, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_a_copy_first(monkeypatch, lambda other: None)
+    saved = save_model(models, model_version("tcn", SESSION, content), content)
+    assert load_model(saved).metrics == content.metrics
+    assert list(models.iterdir()) == [saved]
+
+
+def test_a_damaged_model_that_appeared_meanwhile_is_not_reused(
+    content: ModelContent, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_a_copy_first(monkeypatch, lambda other: (other / "anchor.json").unlink())
+    with pytest.raises(ModelError, match=r"anchor\.json: The file is missing"):
+        save_model(models, model_version("tcn", SESSION, content), content)
+
+
+def test_what_a_refusal_advises_makes_the_model_loadable_again(
+    content: ModelContent, models: Path, saved: Path
+) -> None:
+    """Saving again without the folder moved away would be refused for the same reason."""
+    (saved / "metrics.json").write_text("{}")
+    for again in (lambda: load_model(saved), lambda: save_model(models, saved.name, content)):
+        with pytest.raises(ModelError, match="move that model's folder away, then run `cbi run`"):
+            again()
+    saved.rename(models.parent / "moved away")
+    assert load_model(save_model(models, saved.name, content)).metrics == content.metrics
 
 
 def test_a_version_belongs_to_one_content(content: ModelContent, models: Path, saved: Path) -> None:
@@ -173,7 +189,7 @@ def _other_packages(folder: Path) -> None:
         (_no_manifest, "There is no manifest"),
         (_manifest_not_json, "The manifest is not valid"),
         (_manifest_altered_with_the_file, "not those that the version was named after"),
-        (_other_packages, r"scikit-learn 0\.24\.2.*To fix: install scikit-learn 0\.24\.2"),
+        (_other_packages, r"scikit-learn 0\.24\.2.*To fix: install scikit-learn 0\.24\.2; or move that folder away"),
     ],
 )
 def test_a_damaged_model_is_refused(saved: Path, damage: Callable[[Path], None], rule: str) -> None:
@@ -194,40 +210,6 @@ def test_a_patch_release_of_a_package_is_accepted(saved: Path) -> None:
     manifest["packages"]["torch"] = f"{major}.{minor}.99+other"
     (saved / MANIFEST_FILE).write_text(json.dumps(manifest))
     assert load_model(saved).model_version == saved.name
-
-
-def test_champion_is_an_alias_that_holds_its_manifest(content: ModelContent, models: Path, saved: Path) -> None:
-    assert read_champion(models) is None
-    with pytest.raises(ModelError, match="No model was promoted"):
-        load_champion(models)
-    champion = set_champion(models, saved.name, promoted_at=NOON)
-    assert read_champion(models) == champion
-    assert load_champion(models).model_version == saved.name
-
-    manifest = saved / MANIFEST_FILE
-    manifest.write_text(manifest.read_text().replace('"run_id": "1"', '"run_id": "2"'))
-    load_model(saved)  # consistent in itself, but not what was signed off
-    with pytest.raises(ModelError, match="not the one that was signed off"):
-        load_champion(models)
-
-
-def test_a_model_that_does_not_verify_is_not_promoted(content: ModelContent, models: Path, saved: Path) -> None:
-    set_champion(models, saved.name, promoted_at=NOON)
-    other = replace(content, anchor={"weight": 1.0})
-    second = save_model(models, model_version("tcn", SESSION, other), other)
-    (second / "metrics.json").write_text("{}")
-    for name in (second.name, "tcn-20200101-00000000", "../models"):
-        with pytest.raises(ModelError):
-            set_champion(models, name)
-    assert load_champion(models).model_version == saved.name
-
-
-@pytest.mark.parametrize("text", ["", "{}", '{"model_version": "x", "manifest_sha256": "y"}'])
-def test_an_unreadable_alias_is_an_error_not_an_absence(models: Path, text: str) -> None:
-    models.mkdir()
-    (models / CHAMPION_FILE).write_text(text)
-    with pytest.raises(ModelError, match="alias is not valid"):
-        read_champion(models)
 
 
 def test_scaler_of_a_model_is_read_by_the_features_package(

@@ -13,8 +13,9 @@ from cbi_pipeline_tests.projects import flip_byte, settings_of
 
 
 @pytest.fixture
-def tested(new_settings) -> Settings:
-    """A project whose constraints.txt names what is installed."""
+def tested(new_settings, monkeypatch) -> Settings:
+    """A project beside a constraints.txt that names what is installed."""
+    monkeypatch.setattr(doctor, "REPOSITORY_DIR", new_settings.project_dir)
     lines = [f"{name}=={metadata.version(name)}" for name in ("dagster", "pandas", "duckdb", "torch")]
     text = "# tested versions\n\n" + "\n".join(line.split("+")[0] for line in lines) + "\n"
     (new_settings.project_dir / "constraints.txt").write_text(text)

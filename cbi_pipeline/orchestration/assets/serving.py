@@ -38,18 +38,16 @@ def champion(
     from cbi_pipeline import stages
 
     settings = run_settings.load()
-    reference = stages.refit_champion(
-        bakeoff_winner,
-        scorecard,
+    run = stages.TrainingRun(
         curated_features,
         fitted_anchor,
         fitted_scaler,
         get_profile(settings.profile),
-        seed=settings.seed,
-        device=device.torch_device(),
-        store=artifact_store.open(),
-        models_dir=model_registry.path,
+        settings.seed,
+        device.torch_device(),
+        artifact_store.open(),
     )
+    reference = stages.refit_champion(bakeoff_winner, scorecard, run, model_registry.path)
     return dg.Output(
         reference,
         metadata={
@@ -62,10 +60,9 @@ def champion(
     )
 
 
-@dg.asset(group_name="serving", kinds={"pandas"}, owners=OWNERS)
+@dg.asset(group_name="serving", kinds={"pandas"}, owners=OWNERS, deps=[champion])
 def daily_predictions(
     context: dg.AssetExecutionContext,
-    champion: ModelRef,
     curated_features: FeaturesRef,
     raw_futures_daily: RawTableRef,
     raw_futures_curve: RawTableRef,

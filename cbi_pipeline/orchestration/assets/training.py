@@ -1,5 +1,7 @@
 """Trained models, partitioned architecture x fold, all cells of a run trained in one process."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef
@@ -8,9 +10,21 @@ from cbi_pipeline.orchestration.resources import ArtifactStoreResource, DeviceRe
 from cbi_pipeline.profiles import Profile, get_profile
 
 
-def cell_partitions(profile: Profile) -> dg.MultiPartitionsDefinition:
+class CellPartitions(dg.MultiPartitionsDefinition):
+    """Architecture x fold, whose runs are tagged with a cell or a range of cells, never with single dimensions.
+
+    The Jobs page starts a range of cells as one run, and Dagster 1.13 leaves the dimension tags of the first
+    cell on it. Those win over the range, so that only the first cell would be trained.
+    """
+
+    def get_tags_for_partition_key(self, partition_key: str) -> Mapping[str, str]:
+        """The tag of the cell."""
+        return {"dagster/partition": partition_key}
+
+
+def cell_partitions(profile: Profile) -> CellPartitions:
     """Architecture x fold, in the order in which cells are trained."""
-    return dg.MultiPartitionsDefinition(
+    return CellPartitions(
         {
             "architecture": dg.StaticPartitionsDefinition(list(profile.architectures)),
             "fold": dg.StaticPartitionsDefinition(list(profile.fold_names)),
@@ -50,15 +64,24 @@ def build_trained_models(profile: Profile) -> dg.AssetsDefinition:
         from cbi_pipeline import stages
 
         settings = run_settings.load()
+        wanted = [
+            (key.keys_by_dimension["architecture"], key.keys_by_dimension["fold"]) for key in context.partition_keys
+        ]
         cells, curves = stages.train_cells(
-            [(key.keys_by_dimension["architecture"], key.keys_by_dimension["fold"]) for key in context.partition_keys],
-            curated_features,
-            fitted_anchor,
-            fitted_scaler,
-            get_profile(settings.profile),
-            seed=settings.seed,
-            device=device.torch_device(),
-            store=artifact_store.open(),
+            wanted,
+            stages.TrainingRun(
+                curated_features,
+                fitted_anchor,
+                fitted_scaler,
+                get_profile(settings.profile),
+                settings.seed,
+                device.torch_device(),
+                artifact_store.open(),
+            ),
+            on_cell=lambda cell: context.log.info(
+                f"{cell.architecture} {cell.fold}: {'re-used' if cell.reused else f'trained in {cell.seconds:.1f} s'}, "
+                f"best epoch {cell.best_epoch}"
+            ),
         )
         for key, cell, curve in zip(context.partition_keys, cells, curves, strict=True):
             context.add_asset_metadata(

@@ -5,16 +5,19 @@ Everything is written under a temporary name beside its place, forced to disk, t
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+IGNORED_NAMES: Final = frozenset({".DS_Store"})
+"""What the macOS Finder leaves in any folder it shows; it is part of nothing that is written or verified here."""
 _UNFINISHED: Final = re.compile(r"^\.unfinished-(?P<pid>\d+)-[0-9a-f]{8}$")
 _ABANDONED_AFTER_SECONDS: Final = 24 * 3600.0
 
@@ -68,10 +71,15 @@ def publish_directory(unfinished: Path, final: Path) -> None:
     """Give a finished folder its final name, in one step.
 
     Raises:
-        OSError: the name is taken by a folder that is not empty; it is left as it is.
+        FileExistsError: the name is taken by a folder that is not empty; it is left as it is.
     """
     fsync_directory(unfinished)
-    os.rename(unfinished, final)
+    try:
+        os.rename(unfinished, final)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:  # EEXIST, the other answer of a system, is a FileExistsError already
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from error
+        raise
     fsync_directory(final.parent)
 
 
@@ -79,11 +87,19 @@ def remove_abandoned(parent: Path) -> None:
     """Remove what an interrupted run left in `parent`: older than a day, or its process is gone."""
     for path in parent.iterdir():
         match = _UNFINISHED.match(path.name)
-        if match is None or not path.is_dir():
+        if match is None:
             continue
-        too_old = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_SECONDS
-        if too_old or not _is_running(int(match["pid"])):
-            shutil.rmtree(path)
+        with suppress(FileNotFoundError):  # published, or removed by another run, since it was listed
+            too_old = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_SECONDS
+            if too_old or not _is_running(int(match["pid"])):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _unfinished_name() -> str:

@@ -1,0 +1,43 @@
+"""A small model, saved."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+import torch
+
+from cbi_pipeline.modeling.config import TrainingConfig
+from cbi_pipeline.modeling.tcn import TemporalConvolutionalNetwork
+from cbi_pipeline.registry.artifacts import ModelContent, model_version, save_model
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> ModelContent:
+    scaler = tmp_path / "fitted"
+    scaler.write_bytes(b"bytes of a fitted scaler, opaque to the registry")
+    config = TrainingConfig(filters=8, norm_groups=2, mean_path_inputs=("a", "b"))
+    torch.manual_seed(1)
+    return ModelContent(
+        state_dict=TemporalConvolutionalNetwork(config).state_dict(),
+        config=config.model_dump(mode="json"),
+        scaler_path=scaler,
+        feature_names=("a", "b", "c"),
+        feature_hash="f" * 64,
+        anchor={"weight": 0.5, "lambda": {"3": 0.0, "6": 0.1}},
+        metrics={"mape": {"3": 9.5, "6": None}},
+    )
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def saved(content: ModelContent, models: Path) -> Path:
+    name = model_version("tcn", date(2024, 12, 31), content)
+    return save_model(
+        models, name, content, provenance={"run_id": "1"}, created_at=datetime(2025, 1, 2, 12, tzinfo=UTC)
+    )
