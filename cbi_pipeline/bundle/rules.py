@@ -9,12 +9,11 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-import pandera.errors
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cbi_pipeline import market_calendar
-from cbi_pipeline.contracts.tables import FUTURES_CURVE, FUTURES_DAILY, TableContract
+from cbi_pipeline.contracts.tables import FUTURES_CURVE, FUTURES_DAILY, TableContract, import_pandera
 from cbi_pipeline.errors import BundleError
 
 _ROWS_NAMED: Final = 3
@@ -121,6 +120,7 @@ def _check_key_order(contract: TableContract, table: pa.Table, file: str, fix: s
 
 def _check_values(contract: TableContract, frame: pd.DataFrame, file: str, fix: str) -> None:
     """Ranges and permitted values, as the contract's pandera schema states them."""
+    pandera = import_pandera()
     schema = contract.pandera_schema()
     schema.unique = None  # `_check_key_order` has shown it, at a tenth of the cost
     try:

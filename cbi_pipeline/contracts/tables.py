@@ -6,7 +6,9 @@ pandera schema and Dagster's column schema are made. No reading or writing happe
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -84,21 +86,36 @@ class TableContract:
 
     def pandera_schema(self) -> pandera.DataFrameSchema:
         """Row-level rules (ranges, allowed values, unique key, nulls) as a pandera schema."""
-        import pandera.pandas as pandera
+        library = import_pandera()
 
         def column_schema(column: Column) -> pandera.Column:
             checks = []
             if column.minimum is not None:
-                checks.append(pandera.Check.ge(column.minimum))
+                checks.append(library.Check.ge(column.minimum))
             if column.maximum is not None:
-                checks.append(pandera.Check.le(column.maximum))
+                checks.append(library.Check.le(column.maximum))
             if column.allowed is not None:
-                checks.append(pandera.Check.isin(column.allowed))
-            return pandera.Column(None, checks, nullable=column.nullable, description=column.description)
+                checks.append(library.Check.isin(column.allowed))
+            return library.Column(None, checks, nullable=column.nullable, description=column.description)
 
-        return pandera.DataFrameSchema(
+        return library.DataFrameSchema(
             {c.name: column_schema(c) for c in self.columns}, unique=list(self.key), strict=True, ordered=True
         )
+
+
+def import_pandera() -> ModuleType:
+    """Import pandera without the switch that it leaves behind.
+
+    It sets PYARROW_IGNORE_TIMEZONE for pyspark's sake, under which pyarrow drops the offset of every
+    datetime it converts in this process: 01:00+14:00 would be stored as 01:00 UTC.
+    """
+    switch = "PYARROW_IGNORE_TIMEZONE"
+    before = os.environ.get(switch)
+    import pandera.pandas
+
+    if before is None:
+        os.environ.pop(switch, None)
+    return pandera.pandas
 
 
 _PROVENANCE: Final = (
