@@ -253,4 +253,4 @@ def scorecard_span(scorecard: ScorecardRef) -> str:
     """The as-of dates that the leaderboard is made of, in words."""
     rows = load_out_of_fold(scorecard)
     first, last = rows["as_of_date"].min().date(), rows["as_of_date"].max().date()
-    return f"out of fold, forecasts made {first} to {last}"
+    return f"out of fold, {first} to {last}, dates that all entries have"
