@@ -14,12 +14,14 @@ help:  ## show the targets
 run: install  ## install, run the main job on real data, print the forecast
 	@$(BIN)/cbi run
 
-test: install-dev  ## lint, type check, check the definitions, and run the whole test suite
+test: install-dev  ## lint, type check, check the definitions and generated pages, and run the whole test suite
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@mkdir -p .dagster && cp dagster.yaml .dagster/dagster.yaml
 	@DAGSTER_HOME=$(CURDIR)/.dagster $(BIN)/dg check defs
+	@$(BIN)/cbi features dictionary --check
+	@$(BIN)/cbi features life --check
 	@$(BIN)/python -m pytest
 
 ui: install  ## open the Dagster UI on http://127.0.0.1:3000

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from cbi_pipeline import __version__
+from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.errors import BundleError, CbiError
 from cbi_pipeline.settings import (
     REPOSITORY_DIR,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 bundle_app = typer.Typer(help="Bundles: immutable, verified parquet tables.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(features_app, name="features")
 
 INTERRUPTED = 130
 """Exit code with which typer answers Ctrl-C."""

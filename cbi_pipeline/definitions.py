@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from cbi_pipeline.orchestration.assets import evaluation, features, raw, serving, training, warehouse
+from cbi_pipeline.orchestration.assets import evaluation, features, raw, selection, serving, training, warehouse
 from cbi_pipeline.orchestration.checks import ALL_CHECKS
 from cbi_pipeline.orchestration.jobs import daily, retrain
 from cbi_pipeline.orchestration.resources import build_resources
@@ -21,7 +21,7 @@ def build_definitions(
     settings = settings or load_settings()
     return dg.Definitions(
         assets=[
-            *dg.load_assets_from_modules([raw, features, evaluation, serving, warehouse]),
+            *dg.load_assets_from_modules([raw, features, selection, evaluation, serving, warehouse]),
             training.build_trained_models(get_profile(settings.profile)),
         ],
         asset_checks=ALL_CHECKS,

@@ -18,6 +18,7 @@ from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS, ForecastRow, Statu
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation.benchmarks import Market, add_residual, forecast_frame
 from cbi_pipeline.features.driver_set import load_driver_set
+from cbi_pipeline.features.lock import check_lock
 from cbi_pipeline.modeling.anchor import AnchorFit, anchor_kind, anchor_log_return
 from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.modeling.training import reference_residual
@@ -42,7 +43,7 @@ def forecast_rows(
 
     Args:
         model: a verified model.
-        features: [T, 43] curated features with at least a window of history before `as_of`.
+        features: [T, F] curated features with at least a window of history before `as_of`.
         market: prices, anchor inputs and volatilities up to `as_of`.
         as_of: trade date whose close the forecast starts from.
         status: per horizon in months, the status and its reasons.
@@ -52,7 +53,7 @@ def forecast_rows(
         Four rows, shortest horizon first. Prices in cents/lb.
 
     Raises:
-        ModelError, FeatureError: the features or the date do not fit the model.
+        ModelError, FeatureError: the date does not fit, or the features are not those that the model is locked to.
     """
     if as_of not in features.index or as_of not in market.front.index:
         raise ModelError(
@@ -102,10 +103,11 @@ def _network_residual(
     model: LoadedModel, config: TrainingConfig, features: pd.DataFrame, as_of: pd.Timestamp
 ) -> pd.DataFrame:
     """The network's bounded residual at one date: one row, one column per horizon, units of sigma_h."""
+    check_lock(model.feature_lock, features)
     drivers = load_driver_set(model.path, model.scaler_sha256)
     history = features.loc[:as_of]
-    scaled = drivers.transform(history)
-    residual = reference_residual(
-        config, model.state_dict, scaled, tuple(history.columns), np.array([len(history) - 1], dtype=np.int64)
-    )
+    locked = [list(history.columns).index(name) for name in model.feature_lock.names]
+    scaled = np.ascontiguousarray(drivers.transform(history)[:, locked])  # [T, chosen]: the network gets no other
+    last = np.array([len(history) - 1], dtype=np.int64)
+    residual = reference_residual(config, model.state_dict, scaled, model.feature_lock.names, last)
     return pd.DataFrame(residual.astype(float), index=pd.DatetimeIndex([as_of]), columns=list(HORIZONS_MONTHS))

@@ -72,9 +72,10 @@ def cbi(monkeypatch, capsys, new_settings):
 def test_help_lists_every_command(cbi):
     answer = cbi("--help")
     assert answer.code == 0
-    commands = re.findall(r" (run|predict|leaderboard|doctor|ui|bundle) [A-Z]", answer.out)
-    assert commands == ["run", "predict", "leaderboard", "doctor", "ui", "bundle"]
+    commands = re.findall(r" (run|predict|leaderboard|doctor|ui|bundle|features) [A-Z]", answer.out)
+    assert commands == ["run", "predict", "leaderboard", "doctor", "ui", "bundle", "features"]
     assert re.findall(r" (build|verify|list) [A-Z]", cbi("bundle", "--help").out) == ["build", "verify", "list"]
+    assert re.findall(r" (dictionary|life) [A-Z]", cbi("features", "--help").out) == ["dictionary", "life"]
 
 
 def test_the_version_is_printed_alone(cbi):

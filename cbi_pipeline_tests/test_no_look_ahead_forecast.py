@@ -18,6 +18,7 @@ from cbi_pipeline.evaluation.walk_forward import serving_fold
 from cbi_pipeline.features.build import build_features
 from cbi_pipeline.features.catalogue import FEATURE_NAMES, feature_hash
 from cbi_pipeline.features.driver_set import FILE_NAME, fit_driver_set
+from cbi_pipeline.features.lock import lock_features
 from cbi_pipeline.inference import forecast_rows
 from cbi_pipeline.modeling.training import EpochRecord, train_cell
 from cbi_pipeline.profiles import get_profile
@@ -83,6 +84,7 @@ def fit_and_forecast(features: pd.DataFrame, market: Market, day: pd.Timestamp, 
         scaler_path=folder / FILE_NAME,
         feature_names=FEATURE_NAMES,
         feature_hash=feature_hash(),
+        feature_lock=lock_features(FEATURE_NAMES),
         anchor={"fit": fold_anchor(market, fold).model_dump(mode="json"), "lambda": FULL_WEIGHT},
         metrics={},
     )

@@ -78,6 +78,16 @@ class CellRef(ArtifactRef):
     seconds: float
 
 
+class SelectionRef(ArtifactRef):
+    """The chosen features of these folds; `selected_hash` is that of their lock."""
+
+    features_key: str
+    anchors_key: str
+    scalers_key: str
+    chosen: tuple[str, ...]
+    selected_hash: str
+
+
 class ScorecardRef(ArtifactRef):
     """Every entry x horizon x metric, and the out-of-fold forecasts behind it."""
 

@@ -191,8 +191,12 @@ MACRO_SERIES: Final = TableContract(
         Column(
             "series_id",
             pa.string(),
-            "DGS10, DGS2 %; VIXCLS index; DEXBZUS BRL/USD; USDMYR MYR/USD; WB_PALM_OIL, WB_SOYBEAN_OIL USD/tonne",
-            allowed=("DGS10", "DGS2", "VIXCLS", "DEXBZUS", "USDMYR", "WB_PALM_OIL", "WB_SOYBEAN_OIL"),
+            "DGS10, DGS2 %; VIXCLS, DTWEXBGS index; DEXBZUS BRL/USD; USDMYR MYR/USD; WB_PALM_OIL, WB_SOYBEAN_OIL "
+            "USD/tonne; EPA_D4_RINS million RINs generated in the month; MPOB_PALM_STOCKS thousand tonnes at its end",
+            allowed=(
+                *("DGS10", "DGS2", "VIXCLS", "DTWEXBGS", "DEXBZUS", "USDMYR"),
+                *("WB_PALM_OIL", "WB_SOYBEAN_OIL", "EPA_D4_RINS", "MPOB_PALM_STOCKS"),
+            ),
         ),
         Column("date", pa.date32(), "date described; a month is dated by its first day"),
         Column("value", pa.float64(), "value in the series' own unit", False, -5.0, 10000.0),

@@ -1,4 +1,4 @@
-"""The 43 drivers of a forecast: their catalogue, how they are computed, and how a network sees them.
+"""The drivers of a forecast: their catalogue, how they are computed, and how a network sees them.
 
 Importing this package costs nothing: `CATALOGUE`, `FEATURE_NAMES` and `feature_hash` need the
 standard library only; `build_features` and `availability_report` bring pandas in when first asked for.

@@ -10,9 +10,11 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
+from cbi_pipeline.features.catalogue_extras import EXTRAS
 from cbi_pipeline.features.declarations import (
     CL,
     COT,
+    CURVE_HISTORY,
     DEXBZUS,
     DGS2,
     DGS10,
@@ -27,6 +29,7 @@ from cbi_pipeline.features.declarations import (
     ZS,
     Feature,
     Input,
+    Pillar,
     Transformation,
 )
 
@@ -34,24 +37,32 @@ DTYPE: Final = "float32"
 
 _F: Final = "cbi_pipeline.features."
 _NO_HIGH_LOW: Final = "the provider's open, high and low contradict each other on that date (Yahoo, before 2010-06-07)"
-_YAHOO_HOLE: Final = "first row, and rows after a hole of more than 7 days in the provider's file (2001)"
+_FIRST_ROW: Final = "first row, and rows after a hole of more than 7 days (none on file)"
 _WARM_UP: Final = "warm-up of the indicator"
 _WILDER: Final = "Wilder (1978), New Concepts in Technical Trading Systems; TA-Lib "
 _FORWARD: Final = " on prices forward-adjusted by the roll ratios known so far, rescaled to the contract held today"
 
 
+_ONE_CONTRACT: Final = (ZL, CURVE_HISTORY)
+"""What a price change within one contract needs: before 2010-06-07 the curve tells where the front rolls."""
+
+
 def _price(name: str, unit: str, formula: str, transformation: Transformation, missing: str) -> Feature:
-    reference = "definition; roll ratio from futures_daily"
-    return Feature(
-        name, "prices", unit, (ZL,), formula, reference, _F + "prices.price_features", transformation, missing
-    )
+    function = _F + "prices.price_features"
+    return Feature(name, "prices", unit, (ZL,), formula, "definition", function, transformation, missing)
+
+
+def _return(name: str, unit: str, formula: str) -> Feature:
+    reference = "definition; roll ratio from futures_daily, before 2010-06-07 as the futures curve implies it"
+    function = _F + "prices.price_features"
+    return Feature(name, "prices", unit, _ONE_CONTRACT, formula, reference, function, "level", _FIRST_ROW, 2)
 
 
 def _technical(
     name: str, unit: str, formula: str, reference: str, transformation: Transformation, missing: str
 ) -> Feature:
     function = _F + "technical.technical_features"
-    return Feature(name, "technical", unit, (ZL,), formula, reference, function, transformation, missing)
+    return Feature(name, "technical", unit, _ONE_CONTRACT, formula, reference, function, transformation, missing, 2)
 
 
 def _macro_feature(
@@ -79,8 +90,8 @@ def _macro_feature(
 
 _PRICES: Final = (
     _price("close", "cents/lb", "ZL close, unadjusted front contract", "log_relative_to_trailing_mean", "never"),
-    _price("close_returns", "fraction", "close[t] / roll_ratio[t] / close[t-1] - 1", "level", _YAHOO_HOLE),
-    _price("log_returns", "log price", "ln(close[t] / roll_ratio[t] / close[t-1])", "level", _YAHOO_HOLE),
+    _return("close_returns", "fraction", "close[t] / roll_ratio[t] / close[t-1] - 1"),
+    _return("log_returns", "log price", "ln(close[t] / roll_ratio[t] / close[t-1])"),
     _price("high_low_spread", "cents/lb", "high - low", "relative_to_close", _NO_HIGH_LOW),
     _price("open_close_spread", "cents/lb", "open - close", "relative_to_close", _NO_HIGH_LOW),
 )
@@ -346,24 +357,17 @@ def _position(name: str, column: str) -> Feature:
         "shutdowns of 2013 and 2018-19, the ION outage of 2023"
     )
     function = _F + "positioning.positioning_features"
-    return Feature(
-        name,
-        "positioning_and_regime",
-        "contracts",
-        (COT,),
-        formula,
-        reference,
-        function,
-        "log_relative_to_trailing_mean",
-        missing,
-    )
+    pillar: Pillar = "positioning_and_regime"
+    seen_as: Transformation = "log_relative_to_trailing_mean"
+    return Feature(name, pillar, "contracts", (COT,), formula, reference, function, seen_as, missing)
 
 
 def _regime(name: str, rule: str) -> Feature:
     reference = "trailing trend and volatility states; thresholds are expanding quantiles of strictly earlier sessions"
     missing = "63 sessions of returns, then 252 sessions of history for the thresholds; all four are missing together"
     function = _F + "regime.regime_features"
-    return Feature(name, "positioning_and_regime", "0 or 1", (ZL,), rule, reference, function, "one_hot", missing)
+    pillar: Pillar = "positioning_and_regime"
+    return Feature(name, pillar, "0 or 1", _ONE_CONTRACT, rule, reference, function, "one_hot", missing, 2)
 
 
 _POSITIONING_AND_REGIME: Final = (
@@ -377,8 +381,15 @@ _POSITIONING_AND_REGIME: Final = (
     _regime("regime_volatile", "21-session volatility above its past 80th percentile; wins over the other three"),
 )
 
-CATALOGUE: Final[tuple[Feature, ...]] = (*_PRICES, *_TECHNICAL, *_SUBSTITUTION, *_WEATHER, *_POSITIONING_AND_REGIME)
-"""Every feature, in the locked order of the frame."""
+CATALOGUE: Final[tuple[Feature, ...]] = (
+    *_PRICES,
+    *_TECHNICAL,
+    *_SUBSTITUTION,
+    *_WEATHER,
+    *_POSITIONING_AND_REGIME,
+    *EXTRAS,
+)
+"""Every feature, in the locked order of the frame: the 43 that the desk asked for, then the extras."""
 
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in CATALOGUE)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Pillar = Literal["prices", "technical", "substitution_and_macro", "weather", "positioning_and_regime"]
+Pillar = Literal[
+    "prices", "technical", "substitution_and_macro", "weather", "positioning_and_regime", "supply_and_demand"
+]
 Transformation = Literal[
     "level",
     "log",
@@ -30,6 +32,8 @@ class Input:
         publication_lag: in words, when a value could first be known (the moment itself is `available_at`).
         maximum_age_days: a value is used while `trade date - event date` is at most this many calendar
             days, and is missing after: as long as holidays and the publication cadence explain, no longer.
+        history_only: the series stands for dates before another one begins, so today it can be neither
+            stale nor missed.
     """
 
     table: str
@@ -38,6 +42,7 @@ class Input:
     event_date: str
     publication_lag: str
     maximum_age_days: int
+    history_only: bool = False
 
     @property
     def label(self) -> str:
@@ -78,6 +83,30 @@ COT: Final = Input(
     "Friday 15:30 New York after the Tuesday: used from the next session",
     14,
 )
+CURVE: Final = Input("futures_curve", "symbol", "ZL", "trade_date", _SAME_DAY, 7)
+"""Seven calendar days are five sessions in a week without a holiday. The feed ends on 2023-11-30."""
+CURVE_HISTORY: Final = Input(
+    "futures_curve",
+    "symbol",
+    "ZL",
+    "trade_date",
+    _SAME_DAY + ", for trade dates before futures_daily names its contracts (2010-06-07)",
+    0,
+    history_only=True,
+)
+_WASDE: Final = "on the release date, 08:30 New York to 2012 and 12:00 New York since"
+WASDE_STOCKS: Final = Input(
+    "fundamentals", "series_id", "wasde_us_soybean_oil_ending_stocks", "release_date", _WASDE, 62
+)
+"""62 days are two monthly intervals: the releases of 2013-10 and 2019-01 were cancelled."""
+WASDE_USE: Final = Input("fundamentals", "series_id", "wasde_us_soybean_oil_use_total", "release_date", _WASDE, 62)
+_WORLD_BANK: Final = "third US business day of the next month, 12:00 UTC"
+WB_PALM_OIL: Final = _macro("WB_PALM_OIL", _WORLD_BANK, 75)
+WB_SOYBEAN_OIL: Final = _macro("WB_SOYBEAN_OIL", _WORLD_BANK, 75)
+"""A month's age counts from its first day, so 75 days end two weeks after the next month should be out."""
+D4_RINS: Final = _macro("EPA_D4_RINS", "20th of the next month or the US business day after it, 12:00 New York", 95)
+PALM_STOCKS: Final = _macro("MPOB_PALM_STOCKS", "15th of the next month, 12:00 UTC", 88)
+DTWEXBGS: Final = _macro("DTWEXBGS", "H.10: 16:15 New York on the Monday after the week", 14)
 WEATHER: Final[dict[str, Input]] = {
     region: Input("weather_daily", "region", region, "date", "one to three days after the local day, by provider", 7)
     for region in ("brazil", "argentina", "midwest")
@@ -97,6 +126,8 @@ class Feature:
         transformation: what a network sees instead of the value (`driver_set.py`).
         missing_because: why values can be missing before and after the first usable row.
         formula_version: raised whenever the formula changes, so that `feature_hash` changes with it.
+        economic_reason: one line, why a price 3 to 12 months ahead could depend on it; '' for the 43 that
+            the desk asked for.
     """
 
     name: str
@@ -109,6 +140,7 @@ class Feature:
     transformation: Transformation
     missing_because: str
     formula_version: int = 1
+    economic_reason: str = ""
 
     @property
     def publication_lag(self) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 from cbi_pipeline import market_calendar
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features.declarations import ZL, Input
+from cbi_pipeline.features.rolls import curve_on_time, implied_roll_ratio
 
 
 def in_publication_order(rows: pd.DataFrame, event: str) -> pd.DataFrame:
@@ -66,7 +67,8 @@ class PointInTime:
         tables: raw tables by name, as in `contracts.tables`.
         sessions: [T] ZL trade dates, ascending.
         as_of: [T] UTC moments, one per session.
-        zl: [T] rows of ZL in futures_daily, indexed by `sessions`.
+        zl: [T] rows of ZL in futures_daily, indexed by `sessions`; where the provider names no contract,
+            `roll_ratio` is what the futures curve implies (`rolls.py`).
     """
 
     tables: Mapping[str, pd.DataFrame]
@@ -100,7 +102,10 @@ class PointInTime:
                 "the close is not known at 14:00 Chicago on its own trade date.",
                 "correct available_at in the reader of that provider.",
             )
-        return cls(tables, sessions, as_of, zl.set_axis(sessions))
+        zl = zl.set_axis(sessions)
+        implied = implied_roll_ratio(zl, curve_on_time(tables))
+        zl["roll_ratio"] = implied.where(implied.notna(), zl["roll_ratio"].astype("float64"))
+        return cls(tables, sessions, as_of, zl)
 
     def rows(self, source: Input) -> pd.DataFrame:
         """All rows of one series, in publication order."""

@@ -21,7 +21,7 @@ def forward_factor(zl: pd.DataFrame) -> pd.Series:
     the product as it is.
 
     Args:
-        zl: `roll_ratio`, null where the row is not a roll; rows ascending by trade date.
+        zl: `roll_ratio` as in `PointInTime.zl`, NaN where the row is not a roll; rows ascending by trade date.
     """
     ratio = zl["roll_ratio"].to_numpy("float64")
     return pd.Series(np.cumprod(np.where(np.isnan(ratio), 1.0, ratio)), index=zl.index)
@@ -31,8 +31,8 @@ def roll_adjusted_log_returns(zl: pd.DataFrame) -> pd.Series:
     """ln(close[t] / roll_ratio[t] / close[t-1]), [T].
 
     Missing on the first row, over a hole of more than MAXIMUM_GAP_DAYS days, and on a known roll whose
-    ratio is not known. Before 2010-06-07 Yahoo names no contract: a change of contract is then inside the
-    return, as it is in the series itself.
+    ratio is not known. Before 2010-06-07 Yahoo names no contract and the ratio is what the futures curve
+    implies (`rolls.py`), so that the return is that of the nearest contract quoted on both dates.
 
     Args:
         zl: `close`, `roll_ratio`, `is_roll`, indexed by trade date, ascending.

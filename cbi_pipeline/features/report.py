@@ -38,3 +38,16 @@ def availability_report(frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame.from_records(records).set_index("feature")
+
+
+def monthly_presence(frame: pd.DataFrame) -> pd.DataFrame:
+    """Share of a month's trade dates on which each feature is there: [months, F], index the month (Period).
+
+    Args:
+        frame: [T, F] from `build_features`.
+
+    Raises:
+        FeatureError: the frame is not the catalogue's.
+    """
+    check_frame(frame)
+    return frame.notna().groupby(pd.DatetimeIndex(frame.index).to_period("M")).mean()

@@ -3,9 +3,11 @@
 Stations come and go. Rain is therefore compared with the same station's earlier years before stations
 are averaged, so that its level does not move. Degree-days are a level by definition (deg C days since the
 start of the season), averaged over the stations of each day: when a cooler or warmer station joins or
-stops, they move with it (Brazil's season totals 2,263 at Castro and 4,022 at Cuiaba). Sums over stations
-run in a fixed order (by name), so that a station that appears later cannot change the last bit of an
-earlier value.
+stops, they move with it (Brazil's season totals 2,263 at Castro and 4,022 at Cuiaba). Departures from each
+station's own earlier years plus a regional reference would only move that step to the year in which a
+newcomer enters the reference, and would leave the newcomer out until then, so the plain definition stays.
+Sums over stations run in a fixed order (by name), so that a station that appears later cannot change the
+last bit of an earlier value.
 """
 
 from __future__ import annotations

@@ -23,14 +23,13 @@ from pydantic import BaseModel, ConfigDict
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.errors import ModelError
+from cbi_pipeline.fundamentals import curve_carry, palm_ratio_deviation, session_numbers, stocks_to_use_deviation
 from cbi_pipeline.market_calendar import as_of_times, target_dates
 from cbi_pipeline.modeling.volatility import (
     front_price,
     long_run_sigma,
-    session_numbers,
     sigma_h,
     state_at,
-    zl_curve,
 )
 
 FUNDAMENTALS: Final = ("stocks_to_use_deviation", "palm_soybean_oil_ratio_deviation")
@@ -49,9 +48,6 @@ WASDE_MAX_AGE_DAYS: Final = 62
 """Since the release: two monthly intervals, since the releases of 2013-10 and 2019-01 were cancelled."""
 WORLD_BANK_MAX_AGE_DAYS: Final = 75
 """Since the first day of the month described, which is published in the first days of the next."""
-STOCKS_MEAN_WINDOW: Final = "1826D"
-STOCKS_MEAN_MIN_RELEASES: Final = 36
-RATIO_MEAN_MONTHS: Final = 36
 
 _KIND_NAMES: Final = {
     "carry": "curve",
@@ -74,63 +70,6 @@ class AnchorFit(BaseModel):
     known_before: date
     beta: dict[int, dict[str, float]]
     rows: dict[int, int]
-
-
-def curve_carry(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Annualised log slope of the two nearest listed contracts, by trade date.
-
-    Returns:
-        Columns `carry` (log price per year, log(p2 / p1) / (months between / 12)) and `available_at`;
-        a date with one contract only has no row.
-    """
-    legs = zl_curve(tables)
-    month = pd.to_datetime(legs["contract_month"], format="%Y-%m").dt
-    legs["months"] = month.year * 12 + month.month
-    legs["log_price"] = np.log(legs["price"].astype(float))
-    by_date = legs.groupby("trade_date")
-    legs["rank"] = by_date.cumcount()
-    wide = legs.pivot(index="trade_date", columns="rank", values=["log_price", "months"]).reindex(
-        columns=pd.MultiIndex.from_product([["log_price", "months"], [0, 1]])
-    )
-    years = (wide["months", 1] - wide["months", 0]) / 12
-    carry = (wide["log_price", 1] - wide["log_price", 0]) / years
-    return pd.DataFrame({"carry": carry, "available_at": by_date["available_at"].max()}).dropna()
-
-
-def stocks_to_use_deviation(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Log US soybean-oil stocks-to-use of the newest marketing year less its trailing five-year mean.
-
-    One row per WASDE release, from the vintage of that release; the mean runs over the releases of the
-    last five years, this one included, and needs `STOCKS_MEAN_MIN_RELEASES` of them.
-
-    Returns:
-        Index release date; columns `value` (log), `available_at`.
-    """
-    vintages = tables["fundamentals"]
-    keys = ["release_date", "marketing_year"]
-    wide = vintages.pivot(index=keys, columns="series_id", values="value")
-    newest = wide.groupby("release_date").tail(1).droplevel("marketing_year")
-    stocks_to_use = newest["wasde_us_soybean_oil_ending_stocks"] / newest["wasde_us_soybean_oil_use_total"]
-    ratio = stocks_to_use.dropna().map(np.log)
-    mean = ratio.rolling(STOCKS_MEAN_WINDOW, min_periods=STOCKS_MEAN_MIN_RELEASES).mean()
-    available = vintages.groupby("release_date")["available_at"].max()
-    return pd.DataFrame({"value": ratio - mean, "available_at": available}).dropna()
-
-
-def palm_ratio_deviation(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Log palm/soybean-oil price (monthly, World Bank, USD/t) less its mean over three years, this month included.
-
-    Returns:
-        Index first day of the month; columns `value` (log), `available_at`.
-    """
-    series = ["WB_PALM_OIL", "WB_SOYBEAN_OIL"]
-    macro = tables["macro_series"]
-    monthly = macro[macro["series_id"].isin(series)]
-    wide = monthly.pivot(index="date", columns="series_id", values="value").asfreq("MS")
-    ratio = (wide["WB_PALM_OIL"] / wide["WB_SOYBEAN_OIL"]).map(np.log)
-    mean = ratio.rolling(RATIO_MEAN_MONTHS).mean()
-    available = monthly.groupby("date")["available_at"].max()
-    return pd.DataFrame({"value": ratio - mean, "available_at": available}).dropna()
 
 
 def anchor_inputs(tables: Mapping[str, pd.DataFrame], index: pd.Index | None = None) -> pd.DataFrame:

@@ -19,22 +19,13 @@ from scipy.stats import norm
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS, QUANTILES
 from cbi_pipeline.errors import ModelError
-from cbi_pipeline.market_calendar import sessions
+from cbi_pipeline.fundamentals import MAX_GAP_SESSIONS, SYMBOL, curve_returns, session_numbers, zl_curve
 
-SYMBOL: Final = "ZL"
 SESSIONS_PER_YEAR: Final = 252
 FAST_DECAY: Final = 0.97
 SLOW_DECAY: Final = 0.99
 MIN_RETURNS: Final = 60
 """Returns needed before any volatility is stated (about a quarter of a year)."""
-
-MAX_GAP_SESSIONS: Final = 5
-"""A return spans at most this many sessions; a state is used for at most as many after its last return."""
-
-
-def session_numbers(index: pd.Index) -> np.ndarray:
-    """Running number [n] of each date among the CBOT sessions, so that ages can be counted in sessions."""
-    return sessions("1985-01-01", index.max()).searchsorted(index, side="right") if len(index) else np.empty(0, int)
 
 
 def _zl_daily(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -43,12 +34,6 @@ def _zl_daily(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     if daily.empty:
         raise ModelError("futures_daily", f"it holds no row of {SYMBOL}.", "rebuild the bundle from provider files.")
     return daily
-
-
-def zl_curve(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """ZL rows of `futures_curve`, nearest contract first within each trade date."""
-    curve = tables["futures_curve"]
-    return curve[curve["symbol"] == SYMBOL].sort_values(["trade_date", "contract_month"]).reset_index(drop=True)
 
 
 def front_price(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
@@ -81,7 +66,7 @@ def within_contract_returns(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
     """
     daily = _zl_daily(tables)
     named = daily.index[daily["contract"].notna()]
-    matched = _curve_returns(zl_curve(tables))
+    matched = curve_returns(zl_curve(tables))
     if named.empty:
         return matched
     returns = pd.concat([matched[matched.index < named[0]], _daily_returns(daily).loc[named[0] :]])
@@ -96,18 +81,6 @@ def _daily_returns(daily: pd.DataFrame) -> pd.Series:
     change = change.mask(rolled, change - daily["roll_ratio"].astype(float).map(np.log))
     gap = pd.Series(session_numbers(daily.index), index=daily.index).diff()
     return change[gap.le(MAX_GAP_SESSIONS) & daily["is_roll"].notna()].dropna()
-
-
-def _curve_returns(curve: pd.DataFrame) -> pd.Series:
-    legs = curve[["trade_date", "contract_month"]].copy()
-    legs["log_price"] = np.log(curve["price"].astype(float))
-    dates = pd.DatetimeIndex(legs["trade_date"].unique())
-    order = dates.searchsorted(legs["trade_date"])
-    legs["order"], legs["session"] = order, session_numbers(dates)[order]
-    change = legs.groupby("contract_month")[["log_price", "order", "session"]].diff()
-    same_contract = change["order"].eq(1) & change["session"].le(MAX_GAP_SESSIONS)
-    legs["log_return"] = change["log_price"].where(same_contract)
-    return legs.dropna(subset="log_return").groupby("trade_date")["log_return"].first()
 
 
 def volatility_state(returns: pd.Series) -> pd.DataFrame:

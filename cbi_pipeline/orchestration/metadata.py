@@ -5,10 +5,17 @@ from typing import Any
 
 import dagster as dg
 
-from cbi_pipeline.contracts.tables import TableContract
+from cbi_pipeline.contracts.tables import RAW_TABLES, TableContract
 from cbi_pipeline.contracts.warehouse import WarehouseTable
+from cbi_pipeline.features.catalogue import CATALOGUE, DTYPE
+from cbi_pipeline.features.declarations import Feature
+from cbi_pipeline.features.lineage import raw_columns
+from cbi_pipeline.features.schema import NEVER_MISSING, value_range
 
 OWNERS = ["team:forecasting"]
+
+RAW_ASSET_NAMES: dict[str, str] = {name: f"raw_{name}" for name in RAW_TABLES}
+"""Raw table: the asset that refers to it."""
 
 
 def raw_table_schema(contract: TableContract) -> dg.TableSchema:
@@ -40,6 +47,50 @@ def warehouse_table_schema(table: WarehouseTable) -> dg.TableSchema:
             )
             for column in table.columns
         ]
+    )
+
+
+def feature_schema() -> dg.TableSchema:
+    """Column schema of the features: formula, unit, pillar and range, and the lineage of each as tags.
+
+    The open-source UI draws no graph of `dagster/column_lineage` (Dagster+ does), but shows the tags of a column.
+    """
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                feature.name,
+                DTYPE,
+                f"{feature.formula} [{feature.unit}]",
+                constraints=dg.TableColumnConstraints(
+                    nullable=feature.name not in NEVER_MISSING, other=_range(*value_range(feature))
+                ),
+                tags={"pillar": feature.pillar, **_sources(feature)},
+            )
+            for feature in CATALOGUE
+        ]
+    )
+
+
+def _sources(feature: Feature) -> dict[str, str]:
+    """Raw asset: the columns a feature is computed from, and the series whose rows they are."""
+    return {
+        RAW_ASSET_NAMES[table_name]: f"{', '.join(columns)} of "
+        + ", ".join(dict.fromkeys(source.key for source in feature.inputs if source.table == table_name))
+        for table_name, columns in raw_columns(feature).items()
+    }
+
+
+def feature_lineage() -> dg.TableColumnLineage:
+    """Every feature, and the columns of the raw assets that it is computed from."""
+    return dg.TableColumnLineage(
+        deps_by_column={
+            feature.name: [
+                dg.TableColumnDep(asset_key=dg.AssetKey(RAW_ASSET_NAMES[table_name]), column_name=column)
+                for table_name, columns in raw_columns(feature).items()
+                for column in columns
+            ]
+            for feature in CATALOGUE
+        }
     )
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from cbi_pipeline.atomic import IGNORED_NAMES, publish_directory, unfinished_directory, write_synced
+from cbi_pipeline.contracts.feature_lock import FeatureLock
 from cbi_pipeline.errors import ModelError
 
 SCALER_FILE: Final = "driver_set.joblib"
@@ -52,6 +53,7 @@ class ModelContent:
         scaler_path: joblib file of the fitted driver set.
         feature_names: order of the columns that the scaler and the network read.
         feature_hash: hash of the feature catalogue they were made by.
+        feature_lock: the chosen among them, which the network may read, locked by names, order, dtype and hash.
         anchor: the fitted anchor and lambda per horizon, JSON values.
         metrics: out-of-fold figures, JSON values; None where a figure is not defined (never NaN).
     """
@@ -61,6 +63,7 @@ class ModelContent:
     scaler_path: Path
     feature_names: tuple[str, ...]
     feature_hash: str
+    feature_lock: FeatureLock
     anchor: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
@@ -79,7 +82,7 @@ class ModelManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model_version: str
     feature_hash: str
     files: dict[str, ModelFile]
@@ -98,6 +101,7 @@ class LoadedModel:
     state_dict: dict[str, Tensor]
     config: dict[str, Any]
     feature_names: tuple[str, ...]
+    feature_lock: FeatureLock
     anchor: dict[str, Any]
     metrics: dict[str, Any]
     scaler_path: Path = field(init=False)
@@ -184,8 +188,9 @@ def load_model(path: Path, *, manifest_sha256: str | None = None) -> LoadedModel
         manifest_sha256: sha256 of the manifest that was signed off, where one is known (the champion's).
 
     Raises:
-        ModelError: a file is missing, altered or extra, the manifest is not the one signed off, or torch or
-            scikit-learn have another major.minor version than the model was saved with.
+        ModelError: a file is missing, altered or extra, the manifest is not the one signed off, the feature lock does
+            not fit its hash or the model, or torch or scikit-learn have another major.minor version than the model was
+            saved with.
     """
     manifest, manifest_found = _read_manifest(path)
     if manifest_sha256 is not None and manifest_found != manifest_sha256:
@@ -200,7 +205,7 @@ def load_model(path: Path, *, manifest_sha256: str | None = None) -> LoadedModel
         raise ModelError(str(path), "The files are not those that the version was named after.", _SAVE_AGAIN)
     _check_packages(path, manifest)
 
-    features = json.loads(contents[_FEATURES])
+    features, config = json.loads(contents[_FEATURES]), json.loads(contents[_CONFIG])
     if features["feature_hash"] != manifest.feature_hash:
         raise ModelError(str(path / _FEATURES), "Its feature_hash is not the manifest's.", _SAVE_AGAIN)
     return LoadedModel(
@@ -208,11 +213,27 @@ def load_model(path: Path, *, manifest_sha256: str | None = None) -> LoadedModel
         manifest=manifest,
         manifest_sha256=manifest_found,
         state_dict=safetensors.torch.load(contents[_WEIGHTS]),
-        config=json.loads(contents[_CONFIG]),
+        config=config,
         feature_names=tuple(features["feature_names"]),
+        feature_lock=_read_lock(path, features, config),
         anchor=json.loads(contents[_ANCHOR]),
         metrics=json.loads(contents[_METRICS]),
     )
+
+
+def _read_lock(path: Path, features: Mapping[str, Any], config: Mapping[str, Any]) -> FeatureLock:
+    """The feature lock, whose hash is that of its content, and which fits the model's features and its network."""
+    try:
+        lock = FeatureLock.model_validate(features["lock"])
+    except ValidationError as error:
+        rule = f"The feature lock is not valid ({error.errors()[0]['msg']})."
+        raise ModelError(str(path / _FEATURES), rule, _SAVE_AGAIN) from error
+    in_order = tuple(name for name in features["feature_names"] if name in set(lock.names))
+    unlocked = sorted(set(config.get("mean_path_inputs", ())) - set(lock.names))
+    if in_order != lock.names or unlocked:
+        rule = f"The feature lock does not fit the model (order, or inputs that are not locked: {unlocked})."
+        raise ModelError(str(path / _FEATURES), rule, _SAVE_AGAIN)
+    return lock
 
 
 def _identical(final: Path, files: Mapping[str, bytes]) -> Path:
@@ -237,7 +258,11 @@ def _content_files(content: ModelContent) -> dict[str, bytes]:
     if not content.scaler_path.is_file():
         raise ModelError(str(content.scaler_path), "The scaler file is not there.", "save the fitted driver set first.")
     weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in content.state_dict.items()}
-    features = {"feature_hash": content.feature_hash, "feature_names": list(content.feature_names)}
+    features = {
+        "feature_hash": content.feature_hash,
+        "feature_names": list(content.feature_names),
+        "lock": content.feature_lock.model_dump(mode="json"),
+    }
     return {
         _WEIGHTS: safetensors.torch.save(weights),
         _CONFIG: _json(_CONFIG, content.config),
@@ -349,6 +374,7 @@ has earned.
 
 - architecture: {architecture}, {n_weights:,} weights
 - features: {len(content.feature_names)} (hash {content.feature_hash}), on the path to the mean: {mean_path}
+- locked to {len(content.feature_lock.names)} of them (hash {content.feature_lock.hash})
 - figures out of fold: `{_METRICS}`; anchor and weight per horizon: `{_ANCHOR}`
 
 For research. Not investment advice. A forecast that says HOLD has not met the quality targets.

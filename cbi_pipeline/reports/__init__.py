@@ -1,1 +1,1 @@
-"""What people see: tables and progress in the terminal. Nothing is computed here."""
+"""What people see: the terminal's tables and progress, the pages about features. Nothing is computed here."""

@@ -36,12 +36,18 @@ def build_raw_tables(data_dir: Path, progress: Callable[[str], None] | None = No
 
     from cbi_pipeline.contracts.tables import RAW_TABLES
     from cbi_pipeline.errors import SourceError
-    from cbi_pipeline.sources import bursa, cftc, epa, fred, futures, term_structure, wasde, weather, worldbank
+    from cbi_pipeline.sources import bursa, cftc, epa, fred, futures, mpob, term_structure, wasde, weather, worldbank
 
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], ...]] = {
         "futures_daily": (futures.read_futures_daily,),
         "futures_curve": (term_structure.read_futures_curve,),
-        "macro_series": (fred.read_macro_series, bursa.read_usdmyr, worldbank.read_macro_series),
+        "macro_series": (
+            fred.read_macro_series,
+            bursa.read_usdmyr,
+            worldbank.read_macro_series,
+            epa.read_macro_series,
+            mpob.read_macro_series,
+        ),
         "cot_weekly": (cftc.read_cot_weekly,),
         "weather_daily": (weather.read_weather_daily,),
         "policy": (epa.read_policy,),

@@ -3,8 +3,10 @@
 A file has the header `observation_date,<series>`; a blank value is a holiday and makes no row.
 
 Publication: H.15 rates and the VIX on the next US business day, counted from 16:15 New York; the H.10
-exchange rates on the Monday after the week, 16:15 New York. Values are the current vintage: these
-series are not revised in substance.
+exchange rates and dollar index on the Monday after the week, 16:15 New York. Values are the current
+vintage: rates are not revised in substance. The broad dollar index DTWEXBGS is: its trade weights are
+revised once a year, and it exists since 2019 (its values from 2006 on are the Fed's back history), so a
+past change is known to the trader of the day only up to what the weights moved.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from cbi_pipeline.sources import provider_files, release_times
 
 SOURCE: Final = "FRED"
 DAILY_SERIES: Final = ("DGS10", "DGS2", "VIXCLS")
-H10_SERIES: Final = ("DEXBZUS",)
+H10_SERIES: Final = ("DEXBZUS", "DTWEXBGS")
 FIRST_DATE: Final = pd.Timestamp("1998-01-01")
 """Two years before the first feature row: enough for every trailing window, and no more to carry."""
 _RELEASE_CLOCK: Final = "16:15"
@@ -49,7 +51,7 @@ def read_series(path: Path, series_id: str) -> pd.DataFrame:
 
 
 def read_macro_series(data_dir: Path) -> pd.DataFrame:
-    """Read DGS10, DGS2, VIXCLS and DEXBZUS from `<data_dir>/fred/` into rows of `macro_series`.
+    """Read DGS10, DGS2, VIXCLS, DEXBZUS and DTWEXBGS from `<data_dir>/fred/` into rows of `macro_series`.
 
     Raises:
         SourceError: as `read_series`.

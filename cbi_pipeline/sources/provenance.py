@@ -98,7 +98,7 @@ SOURCES: Final[tuple[SourceProvenance, ...]] = (
     SourceProvenance(
         source="FRED",
         provider="Federal Reserve Bank of St. Louis (FRED)",
-        product="DGS10, DGS2 (H.15), DEXBZUS (H.10), VIXCLS (Cboe)",
+        product="DGS10, DGS2 (H.15), DEXBZUS, DTWEXBGS (H.10), VIXCLS (Cboe)",
         owner="Board of Governors of the Federal Reserve System; VIXCLS: Cboe Exchange, Inc. (copyrighted series)",
         licence="H.15 and H.10: public domain. VIXCLS: copyright Cboe, kept as facts to evaluate this software "
         "only. FRED terms of use apply.",
@@ -175,6 +175,26 @@ SOURCES: Final[tuple[SourceProvenance, ...]] = (
         url="https://www.epa.gov/renewable-fuel-standard-program/renewable-fuel-annual-standards",
         folder="epa",
         tables=("policy",),
+    ),
+    SourceProvenance(
+        source="EPA EMTS",
+        provider="Environmental Protection Agency, Moderated Transaction System",
+        product="RIN generation by month: D4 (biomass-based diesel), all producers and importers",
+        owner="US Government (EPA)",
+        licence=_PUBLIC_DOMAIN,
+        url="https://www.epa.gov/fuels-registration-reporting-and-compliance-help/rins-generated-transactions",
+        folder="epa",
+        tables=("macro_series",),
+    ),
+    SourceProvenance(
+        source="MPOB",
+        provider="Malaysian Palm Oil Board",
+        product="palm-oil closing stocks of Malaysia by month, as collected from its monthly statistics",
+        owner="Malaysian Palm Oil Board",
+        licence=_EVALUATION_ONLY,
+        url="https://bepi.mpob.gov.my/",
+        folder="mpob",
+        tables=("macro_series",),
     ),
     SourceProvenance(
         source="USDA WASDE",

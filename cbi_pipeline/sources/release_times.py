@@ -84,6 +84,16 @@ def nth_business_day_of_next_month(dates: pd.Series | pd.DatetimeIndex, n: int) 
     return np.busday_offset(first, n - 1, roll="forward", holidays=_closed_days())
 
 
+def day_of_next_month(dates: pd.Series | pd.DatetimeIndex, day: int) -> np.ndarray:
+    """A day (1 to 28) of the month after each date's, whatever weekday it is, datetime64[D] [n]."""
+    return (_days(dates).astype("datetime64[M]") + 1).astype("datetime64[D]") + (day - 1)
+
+
+def business_day_on_or_after(days: np.ndarray) -> np.ndarray:
+    """Each day itself, or the first US federal business day after it, datetime64[D] [n]."""
+    return np.busday_offset(days, 0, roll="forward", holidays=_closed_days())
+
+
 def monday_after(dates: pd.Series | pd.DatetimeIndex) -> np.ndarray:
     """The Monday after each date's week, or the next business day where it is a holiday, datetime64[D] [n].
 

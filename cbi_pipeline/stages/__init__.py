@@ -18,6 +18,7 @@ from cbi_pipeline.stages.features import build_curated_features
 from cbi_pipeline.stages.folds import fit_anchors, fit_scalers
 from cbi_pipeline.stages.publishing import latest_forecast, publish_metrics, publish_predictions
 from cbi_pipeline.stages.raw import raw_table_references
+from cbi_pipeline.stages.selection import select_chosen_features, selection_record
 from cbi_pipeline.stages.serving import predict, refit_champion, why_stale
 from cbi_pipeline.stages.training import TrainingRun, train_cells
 
@@ -37,6 +38,8 @@ __all__ = [
     "raw_table_references",
     "refit_champion",
     "scorecard_span",
+    "select_chosen_features",
+    "selection_record",
     "train_cells",
     "why_stale",
 ]

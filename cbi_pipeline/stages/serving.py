@@ -17,6 +17,7 @@ from cbi_pipeline.contracts.references import (
     PredictionsRef,
     RawTableRef,
     ScorecardRef,
+    SelectionRef,
     WinnerRef,
 )
 from cbi_pipeline.errors import BundleError, ModelError, WarehouseError
@@ -28,6 +29,7 @@ from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.folds import load_anchor, scaler_file
 from cbi_pipeline.stages.raw import load_raw_tables
+from cbi_pipeline.stages.selection import load_lock
 from cbi_pipeline.stages.training import TrainingRun, load_weights, train_one
 
 if TYPE_CHECKING:
@@ -44,22 +46,25 @@ ORDER BY horizon_months
 """
 
 
-def refit_champion(winner: WinnerRef, scorecard: ScorecardRef, run: TrainingRun, models_dir: Path) -> ModelRef:
-    """Train the winner on the serving fold, store the model whole, then move the champion alias to it.
+def refit_champion(
+    winner: WinnerRef, scorecard: ScorecardRef, selection: SelectionRef, run: TrainingRun, models_dir: Path
+) -> ModelRef:
+    """Train the winner on the serving fold, store the model whole with its feature lock, then move the champion alias.
 
     Raises:
-        ModelError: winner, scorecard and training inputs do not belong together; the alias stays where it is.
+        ModelError: winner, scorecard, selection and training inputs do not belong together; the alias stays as it is.
     """
     from cbi_pipeline.features.catalogue import FEATURE_NAMES
     from cbi_pipeline.registry.artifacts import ModelContent, model_version, save_model
     from cbi_pipeline.registry.champion import set_champion
 
-    scored = (scorecard.features_key, scorecard.anchors_key, scorecard.scalers_key)
-    if winner.scorecard_id != scorecard.scorecard_id or scored != (run.features.key, run.anchors.key, run.scalers.key):
+    own = (run.features.key, run.anchors.key, run.scalers.key)
+    made_of = {(made.features_key, made.anchors_key, made.scalers_key) for made in (scorecard, selection)}
+    if winner.scorecard_id != scorecard.scorecard_id or made_of != {own}:
         raise ModelError(
             f"champion from scorecard {scorecard.scorecard_id}",
-            "the winner, the scorecard and the data to refit on come from different runs.",
-            "materialise scorecard, bakeoff_winner and champion together, or run `cbi run`.",
+            "the winner, the scorecard, the feature selection and the data to refit on come from different runs.",
+            "materialise scorecard, bakeoff_winner, feature_selection and champion together, or run `cbi run`.",
         )
     fold = run.anchors.serving
     cell, _ = train_one(winner.architecture, fold, run, stage=CHAMPION_STAGE)
@@ -70,6 +75,7 @@ def refit_champion(winner: WinnerRef, scorecard: ScorecardRef, run: TrainingRun,
         scaler_path=scaler_file(run.scalers.path, fold.name),
         feature_names=FEATURE_NAMES,
         feature_hash=run.features.feature_hash,
+        feature_lock=load_lock(selection),
         anchor={
             "fit": load_anchor(run.anchors, fold).model_dump(mode="json"),
             "lambda": {str(horizon): weights[horizon] for horizon in HORIZONS_MONTHS},

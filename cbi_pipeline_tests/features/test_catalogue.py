@@ -8,6 +8,8 @@ import pytest
 from cbi_pipeline.contracts.tables import RAW_TABLES
 from cbi_pipeline.features import CATALOGUE, FEATURE_NAMES, Feature, catalogue, feature_hash
 from cbi_pipeline.features.build import resolve
+from cbi_pipeline.features.catalogue_extras import EXTRAS
+from cbi_pipeline.features.declarations import CURVE, CURVE_HISTORY
 
 LISTING = """
 close close_returns log_returns high_low_spread open_close_spread
@@ -22,9 +24,28 @@ regime_bullish regime_bearish regime_sideways regime_volatile
 """design.md section 4, in its order."""
 
 
-def test_the_43_names_in_order():
-    assert list(FEATURE_NAMES) == LISTING.split()
-    assert len(FEATURE_NAMES) == 43
+def test_the_43_names_in_order_come_first():
+    wanted = LISTING.split()
+    assert len(wanted) == 43
+    assert list(FEATURE_NAMES[:43]) == wanted
+    assert [feature.name for feature in EXTRAS] == list(FEATURE_NAMES[43:])
+
+
+def test_every_extra_and_nothing_else_gives_its_economic_reason():
+    assert len(EXTRAS) <= 17
+    assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
+    for feature in CATALOGUE:
+        assert bool(feature.economic_reason) == (feature in EXTRAS)
+        assert "\n" not in feature.economic_reason
+    assert len({feature.economic_reason for feature in EXTRAS if "season_" not in feature.name}) == len(EXTRAS) - 2
+
+
+def test_a_change_that_needs_the_curve_before_2010_is_not_aged_by_it():
+    users = {feature.name for feature in CATALOGUE if CURVE_HISTORY in feature.inputs}
+    assert {"log_returns", "RSI_14", "regime_volatile", "momentum_12m"} <= users
+    assert "close" not in users
+    assert CURVE_HISTORY.history_only
+    assert not CURVE.history_only
 
 
 @pytest.mark.parametrize("feature", CATALOGUE, ids=FEATURE_NAMES)
@@ -50,7 +71,7 @@ def test_hash_follows_names_order_and_formula_versions(monkeypatch):
     assert len(before) == 64
     monkeypatch.setattr(catalogue, "CATALOGUE", CATALOGUE[::-1])
     reversed_order = feature_hash()
-    raised = (Feature(**{**_fields(CATALOGUE[0]), "formula_version": 2}), *CATALOGUE[1:])
+    raised = (Feature(**{**_fields(CATALOGUE[0]), "formula_version": 99}), *CATALOGUE[1:])
     monkeypatch.setattr(catalogue, "CATALOGUE", raised)
     assert len({before, reversed_order, feature_hash()}) == 3
 

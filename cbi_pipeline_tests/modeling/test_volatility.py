@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from cbi_pipeline import market_calendar
 from cbi_pipeline.contracts import HORIZONS_MONTHS, QUANTILES
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling import volatility as v
@@ -104,7 +105,7 @@ def test_horizon_sigmas_known_answer() -> None:
 
 
 def test_state_is_carried_five_sessions_and_then_missing() -> None:
-    sessions = v.sessions("2015-03-02", "2015-03-31")
+    sessions = market_calendar.sessions("2015-03-02", "2015-03-31")
     state = pd.DataFrame({"v_fast": [0.1, 0.2], "v_slow": [0.1, 0.2], "v_long": [0.1, 0.2]}, index=sessions[[1, 2]])
     aligned = v.state_at(state, sessions[:10])["v_fast"]
     assert aligned.isna().tolist() == [True] + [False] * 7 + [True] * 2

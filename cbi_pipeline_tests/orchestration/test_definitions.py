@@ -16,6 +16,13 @@ from cbi_pipeline.profiles import get_profile
 from cbi_pipeline_tests.projects import settings_of
 
 RAW = {f"raw_{table}" for table in RAW_TABLES}
+FEATURE_VALIDATION = {
+    "values_are_possible",
+    "sources_are_fresh",
+    "recent_rows_resemble_history",
+    "signs_are_right",
+    "columns_move",
+}
 MARKET = {"raw_futures_daily", "raw_futures_curve", "raw_macro_series", "raw_fundamentals"}
 LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     **{name: ("raw", {"parquet"}, set()) for name in RAW},
@@ -23,12 +30,17 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "fitted_anchor": ("features", {"scikitlearn"}, {"curated_features"} | MARKET),
     "fitted_scaler": ("features", {"scikitlearn"}, {"curated_features", "fitted_anchor"}),
     "trained_models": ("training", {"pytorch"}, {"curated_features", "fitted_anchor", "fitted_scaler"}),
+    "feature_selection": (
+        "features",
+        {"scikitlearn"},
+        {"curated_features", "fitted_anchor", "fitted_scaler", "trained_models"},
+    ),
     "scorecard": ("evaluation", {"pandas"}, {"curated_features", "fitted_anchor", "trained_models"}),
     "bakeoff_winner": ("evaluation", {"python"}, {"scorecard", "trained_models"}),
     "champion": (
         "serving",
         {"pytorch"},
-        {"bakeoff_winner", "scorecard", "curated_features", "fitted_anchor", "fitted_scaler"},
+        {"bakeoff_winner", "scorecard", "curated_features", "fitted_anchor", "fitted_scaler", "feature_selection"},
     ),
     "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | MARKET),
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
@@ -121,6 +133,7 @@ def test_retrain_is_everything(definitions):
 
 def test_daily_forecasts_and_trains_nothing(definitions):
     fitted = {"fitted_anchor", "fitted_scaler", "trained_models", "scorecard", "bakeoff_winner", "champion"}
+    fitted |= {"feature_selection"}
     assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {"warehouse/metrics"}
 
 
@@ -133,6 +146,7 @@ def test_checks_block_what_comes_after(graph):
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
     assert checks == {
         ("curated_features", "features_are_locked"),
+        *(("curated_features", name) for name in FEATURE_VALIDATION),
         ("scorecard", "every_entry_is_scored_at_every_horizon"),
         ("warehouse/predictions", "stored_rows_equal_the_forecast"),
     }

@@ -30,6 +30,7 @@ STAGES = [
     "anchor",
     "scaler",
     "training",
+    "feature selection",
     "scorecard",
     "bake-off",
     "table metrics",

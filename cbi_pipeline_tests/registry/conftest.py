@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from cbi_pipeline.contracts.feature_lock import FeatureLock, lock_hash
 from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.modeling.tcn import TemporalConvolutionalNetwork
 from cbi_pipeline.registry.artifacts import ModelContent, model_version, save_model
+
+
+def lock_of(*names: str) -> FeatureLock:
+    """A lock on some names, first version, float32."""
+    versions = (1,) * len(names)
+    return FeatureLock(
+        names=names, formula_versions=versions, dtype="float32", hash=lock_hash(names, versions, "float32")
+    )
 
 
 @pytest.fixture
@@ -25,6 +34,7 @@ def content(tmp_path: Path) -> ModelContent:
         scaler_path=scaler,
         feature_names=("a", "b", "c"),
         feature_hash="f" * 64,
+        feature_lock=lock_of("a", "b"),
         anchor={"weight": 0.5, "lambda": {"3": 0.0, "6": 0.1}},
         metrics={"mape": {"3": 9.5, "6": None}},
     )

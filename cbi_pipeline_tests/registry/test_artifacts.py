@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
+from cbi_pipeline.contracts.feature_lock import FeatureLock, lock_hash
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.modeling.tcn import load_network
@@ -33,6 +35,7 @@ def test_a_model_comes_back_as_it_was_saved(content: ModelContent, saved: Path) 
     assert saved.name.startswith("tcn-20241231-")
     assert model.config == content.config
     assert model.feature_names == content.feature_names
+    assert model.feature_lock == content.feature_lock
     assert (model.feature_hash, model.anchor, model.metrics) == ("f" * 64, content.anchor, content.metrics)
     assert model.scaler_path.read_bytes() == content.scaler_path.read_bytes()
     assert model.manifest.provenance == {"run_id": "1"}
@@ -178,6 +181,38 @@ def _other_packages(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     manifest["packages"]["scikit-learn"] = "0.24.2"
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+
+def test_another_lock_is_another_model(content: ModelContent) -> None:
+    other = replace(content, feature_lock=relocked(content.feature_lock, names=("a", "b", "c")))
+    assert model_version("tcn", SESSION, other) != model_version("tcn", SESSION, content)
+
+
+def relocked(lock: FeatureLock, **changes: Any) -> FeatureLock:
+    """The lock with other content and the hash that belongs to it."""
+    own = {"names": lock.names, "dtype": lock.dtype, **changes}
+    own["formula_versions"] = changes.get("formula_versions", (1,) * len(own["names"]))
+    return FeatureLock(**own, hash=lock_hash(own["names"], own["formula_versions"], own["dtype"]))
+
+
+@pytest.mark.parametrize(
+    "names", [pytest.param(("b", "a"), id="another order"), ("a", "b", "d"), pytest.param(("a", "c"), id="b is read")]
+)
+def test_a_lock_that_does_not_fit_the_model_is_refused(
+    content: ModelContent, models: Path, names: tuple[str, ...]
+) -> None:
+    unfit = replace(content, feature_lock=relocked(content.feature_lock, names=names))
+    name = model_version("tcn", SESSION, unfit)
+    with pytest.raises(ModelError, match="feature lock does not fit"):
+        load_model(save_model(models, name, unfit))
+
+
+def test_a_lock_whose_hash_is_not_its_own_is_refused(content: ModelContent, models: Path) -> None:
+    """As if written by hand: the files' own hashes fit, the lock's does not."""
+    forged = content.feature_lock.model_copy(update={"hash": "0" * 64})
+    unfit = replace(content, feature_lock=forged)
+    with pytest.raises(ModelError, match="feature lock is not valid"):
+        load_model(save_model(models, model_version("tcn", SESSION, unfit), unfit))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ def test_every_macro_series_is_known_after_its_day(raw_tables: dict[str, pd.Data
     assert (lag.min() >= pd.Timedelta(days=1)).all()
     assert (lag.max()[["WB_PALM_OIL", "WB_SOYBEAN_OIL"]] <= pd.Timedelta(days=40)).all()
     assert (lag.min()[["WB_PALM_OIL", "WB_SOYBEAN_OIL"]] >= pd.Timedelta(days=28)).all()
-    assert (lag.max()[["DGS10", "DGS2", "VIXCLS", "DEXBZUS"]] <= pd.Timedelta(days=10)).all()
+    assert (lag.max()[["DGS10", "DGS2", "VIXCLS", "DEXBZUS", "DTWEXBGS"]] <= pd.Timedelta(days=10)).all()
+    # From the first of the month described: 28 to 31 days, then the day of the next month.
+    monthly = {"EPA_D4_RINS": (47, 55), "MPOB_PALM_STOCKS": (42, 46)}
+    for series, (least, most) in monthly.items():
+        assert pd.Timedelta(days=least) <= lag.min()[series] <= lag.max()[series] <= pd.Timedelta(days=most)
 
 
 def test_publications_come_in_the_order_of_what_they_describe(raw_tables: dict[str, pd.DataFrame]) -> None:

@@ -25,7 +25,7 @@ def write(path: Path, text: str) -> Path:
 def test_real_files_fit_the_contract(rows: pd.DataFrame) -> None:
     assert list(rows.columns) == [column.name for column in MACRO_SERIES.columns]
     MACRO_SERIES.pandera_schema().validate(MACRO_SERIES.to_pandas(MACRO_SERIES.to_arrow(rows)))
-    assert set(rows["series_id"]) == {"DGS10", "DGS2", "VIXCLS", "DEXBZUS"}
+    assert set(rows["series_id"]) == {"DGS10", "DGS2", "VIXCLS", "DEXBZUS", "DTWEXBGS"}
     assert rows["date"].min() >= fred.FIRST_DATE
 
 
@@ -35,6 +35,9 @@ def test_known_values_and_their_publication(rows: pd.DataFrame) -> None:
     assert values.loc[("DGS10", "2024-12-31"), "available_at"] == pd.Timestamp("2025-01-02 21:15", tz="UTC")
     assert values.loc[("VIXCLS", "2024-07-03"), "available_at"] == pd.Timestamp("2024-07-05 20:15", tz="UTC")
     assert values.loc[("DEXBZUS", "2024-12-31"), "value"] == 6.184
+    assert values.loc[("DTWEXBGS", "2024-12-31"), "value"] == 129.488
+    assert values.loc[("DTWEXBGS", "2024-12-31"), "available_at"] == pd.Timestamp("2025-01-06 21:15", tz="UTC")
+    assert values.loc[("DTWEXBGS", "2006-01-02"), "value"] == 101.4155
     assert values.loc[("DEXBZUS", "2024-05-22"), "available_at"] == pd.Timestamp("2024-05-28 20:15", tz="UTC")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from cbi_pipeline import stages
 from cbi_pipeline.bundle.locate import find_bundle
-from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef
+from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef, SelectionRef
 from cbi_pipeline.profiles import Profile, get_profile
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline_tests.projects import new_project
@@ -31,6 +31,7 @@ class Lineage:
     scalers: FoldsRef
     cells: dict[str, CellRef]
     scorecard: ScorecardRef
+    selection: SelectionRef
 
     @property
     def market_tables(self) -> tuple[RawTableRef, ...]:
@@ -59,7 +60,8 @@ def lineage(tmp_path_factory) -> Lineage:
     trained, _ = stages.train_cells(CELLS, run)
     cells = {f"tcn|{cell.fold}": cell for cell in trained}
     scorecard = stages.build_scorecard(features, anchors, cells, store)
-    return Lineage(store, TWO_FOLDS, raw, features, anchors, scalers, cells, scorecard)
+    selection = stages.select_chosen_features(features, anchors, scalers, cells, TWO_FOLDS, 1, store)
+    return Lineage(store, TWO_FOLDS, raw, features, anchors, scalers, cells, scorecard, selection)
 
 
 @pytest.fixture

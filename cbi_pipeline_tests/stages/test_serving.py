@@ -106,6 +106,35 @@ def test_features_in_another_order_are_refused(model, starter_features, market):
         forecast(model, starter_features[starter_features.columns[::-1]], market, "2024-12-31")
 
 
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda frame, name: frame.astype({name: "float64"}), "it is float64"),
+        (lambda frame, name: frame.rename(columns={name: "renamed"}), "lacks features"),
+        (lambda frame, name: frame[[*frame.columns.drop(name), name]], "another order"),
+    ],
+)
+def test_a_frame_that_breaks_the_lock_is_refused(model, starter_features, market, change, rule):
+    with pytest.raises(FeatureError, match=rule):
+        forecast(model, change(starter_features, model.feature_lock.names[0]), market, "2024-12-31")
+
+
+def test_the_network_is_given_the_chosen_features_and_no_others(model, starter_features, market, monkeypatch):
+    given = {}
+
+    def record(config, state_dict, features, feature_names, rows):
+        given.update(features=features, names=feature_names)
+        return reference_residual(config, state_dict, features, feature_names, rows)
+
+    monkeypatch.setattr("cbi_pipeline.inference.reference_residual", record)
+    forecast(model, starter_features, market, "2024-12-31")
+    scaled = load_driver_set(model.path, model.scaler_sha256).transform(starter_features)
+    columns = [starter_features.columns.get_loc(name) for name in model.feature_lock.names]
+    assert given["names"] == model.feature_lock.names
+    assert np.array_equal(given["features"], scaled[:, columns], equal_nan=True)
+    assert given["features"].dtype == np.float32
+
+
 # --- the champion --------------------------------------------------------------------------------------------------
 
 
@@ -115,10 +144,12 @@ def refitted(lineage, tmp_path_factory):
     return models, refit(lineage, models)
 
 
-def refit(lineage, models_dir, scorecard=None, run=None):
+def refit(lineage, models_dir, scorecard=None, run=None, selection=None):
     winner = stages.choose_winner(lineage.scorecard, lineage.cells)
     run = run or lineage.run(lineage.store)
-    return stages.refit_champion(winner, scorecard or lineage.scorecard, run, models_dir=models_dir)
+    return stages.refit_champion(
+        winner, scorecard or lineage.scorecard, selection or lineage.selection, run, models_dir=models_dir
+    )
 
 
 def test_the_champion_is_named_after_the_last_session_and_its_content(refitted, lineage):
@@ -147,6 +178,13 @@ def test_an_altered_model_of_that_name_is_not_made_champion_again(refitted, line
     with pytest.raises(ModelError, match="altered"):
         refit(lineage, models)
     assert read_champion(models) is None
+
+
+def test_a_selection_of_other_data_promotes_nothing(lineage, tmp_path):
+    other = lineage.selection.model_copy(update={"scalers_key": "0" * 64})
+    with pytest.raises(ModelError, match="different runs"):
+        refit(lineage, tmp_path / "models", selection=other)
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_scorecard_of_other_data_promotes_nothing(lineage, tmp_path):

@@ -3,9 +3,7 @@
 import dagster as dg
 
 from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, RawTableRef
-from cbi_pipeline.features.catalogue import CATALOGUE
-from cbi_pipeline.orchestration.assets.raw import RAW_ASSET_NAMES
-from cbi_pipeline.orchestration.metadata import OWNERS, table
+from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, feature_lineage, feature_schema, table
 from cbi_pipeline.orchestration.resources import ArtifactStoreResource, SettingsResource
 from cbi_pipeline.profiles import get_profile
 
@@ -17,14 +15,7 @@ _ALL_RAW = {name: dg.AssetIn(RAW_ASSET_NAMES[name]) for name in RAW_ASSET_NAMES}
     kinds={"pandas", "parquet"},
     owners=OWNERS,
     ins=_ALL_RAW,
-    metadata={
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(f.name, "float32", f"{f.formula} [{f.unit}]", tags={"pillar": f.pillar})
-                for f in CATALOGUE
-            ]
-        )
-    },
+    metadata={"dagster/column_schema": feature_schema(), "dagster/column_lineage": feature_lineage()},
 )
 def curated_features(
     context: dg.AssetExecutionContext,
@@ -51,6 +42,7 @@ def curated_features(
             "span": f"{reference.first_date} to {reference.last_date}",
             "reused": reference.reused,
             "availability": table(availability),
+            "dagster/column_lineage": feature_lineage(),  # Dagster+ reads it from materialisations
         },
     )
 

@@ -6,10 +6,8 @@ import dagster as dg
 
 from cbi_pipeline.contracts.references import RawTableRef
 from cbi_pipeline.contracts.tables import RAW_TABLES
-from cbi_pipeline.orchestration.metadata import OWNERS, raw_table_schema
+from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, raw_table_schema
 from cbi_pipeline.orchestration.resources import BundleStoreResource
-
-RAW_ASSET_NAMES: dict[str, str] = {name: f"raw_{name}" for name in RAW_TABLES}
 
 
 @dg.multi_asset(

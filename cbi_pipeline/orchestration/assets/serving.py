@@ -9,6 +9,7 @@ from cbi_pipeline.contracts.references import (
     PredictionsRef,
     RawTableRef,
     ScorecardRef,
+    SelectionRef,
     WinnerRef,
 )
 from cbi_pipeline.orchestration.metadata import OWNERS, table
@@ -29,6 +30,7 @@ def champion(
     curated_features: FeaturesRef,
     fitted_anchor: FoldsRef,
     fitted_scaler: FoldsRef,
+    feature_selection: SelectionRef,
     artifact_store: ArtifactStoreResource,
     model_registry: ModelRegistryResource,
     device: DeviceResource,
@@ -47,13 +49,15 @@ def champion(
         device.torch_device(),
         artifact_store.open(),
     )
-    reference = stages.refit_champion(bakeoff_winner, scorecard, run, model_registry.path)
+    reference = stages.refit_champion(bakeoff_winner, scorecard, feature_selection, run, model_registry.path)
     return dg.Output(
         reference,
         metadata={
             "model_version": reference.model_version,
             "architecture": reference.architecture,
             "dataset_version": reference.dataset_version,
+            "features_locked": len(feature_selection.chosen),
+            "selected_hash": feature_selection.selected_hash,
             "reused": reference.reused,
             "folder": dg.MetadataValue.path(str(reference.path)),
         },
