@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# The user's own CBI_ variables must not decide what a test sees; only the folder of provider files is remembered.
+OWN_VARIABLES = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("CBI_")}
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
@@ -27,7 +30,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def provider_dir() -> Path:
     """Folder of provider files; tests of their formats skip where there is none."""
-    candidates = [Path(os.environ["CBI_DATA_DIR"])] if "CBI_DATA_DIR" in os.environ else []
+    candidates = [Path(OWN_VARIABLES["CBI_DATA_DIR"])] if "CBI_DATA_DIR" in OWN_VARIABLES else []
     candidates += [REPOSITORY / "data" / "market", REPOSITORY.parent / "shared" / "data"]
     for folder in candidates:
         if (folder / "databento").is_dir():

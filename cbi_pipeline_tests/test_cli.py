@@ -325,7 +325,7 @@ def test_the_run_says_what_data_it_uses_why_it_holds_and_where_things_are(printe
     for path in (settings.warehouse_path, settings.models_dir, settings.starter_dir):
         assert str(path) in text
     assert "make ui" in text
-    assert re.search(r"Computed: curated features, anchor, scaler, training, scorecard", text)
+    assert re.search(r"Computed: curated features, anchor, scaler, training, feature selection, scorecard", text)
     assert "Traceback" not in printed.err
 
 

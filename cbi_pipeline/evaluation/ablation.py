@@ -151,7 +151,7 @@ def ablation_record(
         Long frame `RECORD_COLUMNS`; `forecast` and `realised` are log returns.
     """
     view = network_view(features)
-    view.index.name = "as_of_date"
+    view = view.rename_axis("as_of_date")
     index = pd.DatetimeIndex(view.index)
     targets = residual_targets(market, pd.DataFrame(0.0, index=index, columns=list(HORIZONS_MONTHS)))
     sigma = sigma_h(state_at(market.state, index))

@@ -250,7 +250,7 @@ def leaderboard(scorecard: ScorecardRef) -> list[dict[str, Any]]:
 
 
 def scorecard_span(scorecard: ScorecardRef) -> str:
-    """The as-of dates that the leaderboard is made of, in words."""
+    """The as-of dates that the leaderboard is made of, in words: those that all entries have."""
     rows = load_out_of_fold(scorecard)
     first, last = rows["as_of_date"].min().date(), rows["as_of_date"].max().date()
-    return f"out of fold, {first} to {last}, dates that all entries have"
+    return f"out of fold, {first} to {last}, common dates"

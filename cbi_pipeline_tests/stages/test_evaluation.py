@@ -87,7 +87,7 @@ def test_the_leaderboard_has_networks_first_and_last_price_at_one(lineage):
 def test_the_span_is_that_of_the_folds(lineage):
     folds = lineage.anchors.folds
     assert stages.scorecard_span(lineage.scorecard) == (
-        f"out of fold, {folds[0].test_start} to {folds[-1].test_end}, dates that all entries have"
+        f"out of fold, {folds[0].test_start} to {folds[-1].test_end}, common dates"
     )
 
 
