@@ -31,7 +31,7 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "fitted_scaler": ("features", {"scikitlearn"}, {"curated_features", "fitted_anchor"}),
     "trained_models": ("training", {"pytorch"}, {"curated_features", "fitted_anchor", "fitted_scaler"}),
     "feature_selection": (
-        "features",
+        "evaluation",
         {"scikitlearn"},
         {"curated_features", "fitted_anchor", "fitted_scaler", "trained_models"},
     ),

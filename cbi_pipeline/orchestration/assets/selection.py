@@ -8,7 +8,7 @@ from cbi_pipeline.orchestration.resources import ArtifactStoreResource, Settings
 from cbi_pipeline.profiles import get_profile
 
 
-@dg.asset(group_name="features", kinds={"scikitlearn"}, owners=OWNERS)
+@dg.asset(group_name="evaluation", kinds={"scikitlearn"}, owners=OWNERS)
 def feature_selection(
     curated_features: FeaturesRef,
     fitted_anchor: FoldsRef,
