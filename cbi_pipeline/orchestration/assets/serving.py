@@ -12,6 +12,7 @@ from cbi_pipeline.contracts.references import (
     SelectionRef,
     WinnerRef,
 )
+from cbi_pipeline.orchestration.assets.training import training_run
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import (
     ArtifactStoreResource,
@@ -20,7 +21,6 @@ from cbi_pipeline.orchestration.resources import (
     SettingsResource,
     WarehouseResource,
 )
-from cbi_pipeline.profiles import get_profile
 
 
 @dg.asset(group_name="serving", kinds={"pytorch"}, owners=OWNERS)
@@ -39,16 +39,7 @@ def champion(
     """The winner refitted up to the bundle's end (label-purged), stored whole under `models/`, then made champion."""
     from cbi_pipeline import stages
 
-    settings = run_settings.load()
-    run = stages.TrainingRun(
-        curated_features,
-        fitted_anchor,
-        fitted_scaler,
-        get_profile(settings.profile),
-        settings.seed,
-        device.torch_device(),
-        artifact_store.open(),
-    )
+    run = training_run(curated_features, fitted_anchor, fitted_scaler, run_settings.load(), device, artifact_store)
     reference = stages.refit_champion(bakeoff_winner, scorecard, feature_selection, run, model_registry.path)
     return dg.Output(
         reference,

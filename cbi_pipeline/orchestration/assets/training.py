@@ -1,6 +1,7 @@
 """Trained models, partitioned architecture x fold, all cells of a run trained in one process."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -8,6 +9,10 @@ from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import ArtifactStoreResource, DeviceResource, SettingsResource
 from cbi_pipeline.profiles import Profile, get_profile
+from cbi_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from cbi_pipeline.stages import TrainingRun
 
 
 class CellPartitions(dg.MultiPartitionsDefinition):
@@ -36,6 +41,21 @@ def all_cells_tags(profile: Profile) -> dict[str, str]:
     """Run tags that select every cell, so that one run trains them all."""
     keys = cell_partitions(profile).get_partition_keys()
     return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+
+
+def training_run(
+    features: FeaturesRef,
+    anchors: FoldsRef,
+    scalers: FoldsRef,
+    settings: Settings,
+    device: DeviceResource,
+    artifact_store: ArtifactStoreResource,
+) -> "TrainingRun":
+    """What all cells of a run share, bound to this machine's device and store."""
+    from cbi_pipeline.stages import TrainingRun
+
+    profile, store = get_profile(settings.profile), artifact_store.open()
+    return TrainingRun(features, anchors, scalers, profile, settings.seed, device.torch_device(), store)
 
 
 def build_trained_models(profile: Profile) -> dg.AssetsDefinition:
@@ -69,15 +89,7 @@ def build_trained_models(profile: Profile) -> dg.AssetsDefinition:
         ]
         cells, curves = stages.train_cells(
             wanted,
-            stages.TrainingRun(
-                curated_features,
-                fitted_anchor,
-                fitted_scaler,
-                get_profile(settings.profile),
-                settings.seed,
-                device.torch_device(),
-                artifact_store.open(),
-            ),
+            training_run(curated_features, fitted_anchor, fitted_scaler, settings, device, artifact_store),
             on_cell=lambda cell: context.log.info(
                 f"{cell.architecture} {cell.fold}: {'re-used' if cell.reused else f'trained in {cell.seconds:.1f} s'}, "
                 f"best epoch {cell.best_epoch}"
