@@ -68,7 +68,7 @@ def variants(catalogue: Iterable[Feature]) -> list[Variant]:
     names = tuple(name for own in pillars.values() for name in own)
     only = [Variant(f"only {pillar}", tuple(own)) for pillar, own in pillars.items()]
     without = [Variant(f"without {p}", tuple(n for n in names if n not in own)) for p, own in pillars.items()]
-    extras = tuple(feature.name for feature in declared if feature.economic_reason)
+    extras = tuple(feature.name for feature in declared if feature.is_extra)
     if extras:
         only.append(Variant("only extras", extras))
         without.append(Variant("without extras", tuple(name for name in names if name not in extras)))

@@ -52,9 +52,7 @@ def assemble(
     declared = {feature.name: feature.function for feature in catalogue}
     undeclared = sorted(set(computed) - set(declared))
     if undeclared:
-        raise FeatureError(
-            ", ".join(undeclared), "computed but not declared.", "add an entry to features/catalogue.py."
-        )
+        raise FeatureError(", ".join(undeclared), "computed but not declared.", "add an entry to features/catalogue/.")
     for name, function in declared.items():
         if name not in computed:
             raise FeatureError(

@@ -1,4 +1,4 @@
-"""Extra features from prices: carry, momentum, distance from the long mean, volatility, crush trend, BOHO spread."""
+"""Extra features from prices: carry, momentum, distance from the long mean, crush trend, BOHO spread."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from cbi_pipeline.features.rolls import curve_on_time
 from cbi_pipeline.features.substitution import SOYBEAN_OIL_POUNDS_PER_GALLON, crush_margin
 from cbi_pipeline.fundamentals import curve_carry, curve_returns
 
-SESSIONS_PER_YEAR: Final = 252
-MOMENTUM_SESSIONS: Final = {3: 63, 6: 126, 12: 252}
-VOLATILITY_SESSIONS: Final = 63
-VOLATILITY_OBSERVED: Final = 60
+MOMENTUM_SESSIONS: Final = {3: 63, 12: 252}
 LONG_MEAN_WINDOW: Final = "1826D"
 LONG_MEAN_OBSERVED: Final = 1000
 SEASON_YEARS: Final = 5
@@ -65,12 +62,12 @@ def long_log_returns(known: PointInTime) -> pd.Series:
 
 
 def momentum_features(known: PointInTime) -> dict[str, pd.Series]:
-    """Log return over 3, 6 and 12 months with rolls taken out, and annualised volatility of 3 months, [T]."""
+    """Log return over 3 and 12 months with rolls taken out, [T]."""
     returns = long_log_returns(known)
-    volatility = returns.rolling(VOLATILITY_SESSIONS, min_periods=VOLATILITY_OBSERVED).std() * SESSIONS_PER_YEAR**0.5
-    columns = {f"momentum_{months}m": returns.rolling(n).sum() for months, n in MOMENTUM_SESSIONS.items()}
-    columns["realised_volatility_3m"] = volatility
-    return {name: values.reindex(known.sessions) for name, values in columns.items()}
+    return {
+        f"momentum_{months}m": returns.rolling(n).sum().reindex(known.sessions)
+        for months, n in MOMENTUM_SESSIONS.items()
+    }
 
 
 def distance_features(known: PointInTime) -> dict[str, pd.Series]:

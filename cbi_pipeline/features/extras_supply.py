@@ -1,4 +1,4 @@
-"""Extra features from supply and demand: WASDE, palm, biofuel credits, dollar, positions as shares, season."""
+"""Extra features from supply and demand: WASDE, palm, biofuel credits, dollar, season."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from cbi_pipeline.features.declarations import (
-    COT,
     D4_RINS,
     DTWEXBGS,
     PALM_STOCKS,
@@ -22,7 +21,6 @@ from cbi_pipeline.features.point_in_time import PointInTime
 from cbi_pipeline.fundamentals import palm_ratio_deviation, stocks_to_use_deviation, stocks_to_use_surprise
 
 DOLLAR_CHANGE_OBSERVATIONS: Final = 63
-NET_POSITION_REPORTS: Final = 156
 DAYS_PER_YEAR: Final = 365.25
 
 
@@ -69,16 +67,6 @@ def dollar_features(known: PointInTime) -> dict[str, pd.Series]:
     rows = known.rows(DTWEXBGS)
     rows = rows.assign(change=np.log(rows["value"]).diff(DOLLAR_CHANGE_OBSERVATIONS))
     return {"dollar_index_change": known.latest(DTWEXBGS, ["change"], rows)["change"]}
-
-
-def net_position_features(known: PointInTime) -> dict[str, pd.Series]:
-    """Managed-money net position as a share of open interest, as a z-score in the trailing 156 reports, [T]."""
-    rows = known.rows(COT)
-    net = (rows["managed_money_long"] - rows["managed_money_short"]).astype("float64")
-    share = net / rows["open_interest"].astype("float64")
-    window = share.rolling(NET_POSITION_REPORTS)
-    rows = rows.assign(zscore=(share - window.mean()) / window.std())
-    return {"cot_managed_money_net_zscore": known.latest(COT, ["zscore"], rows)["zscore"]}
 
 
 def season_features(known: PointInTime) -> dict[str, pd.Series]:

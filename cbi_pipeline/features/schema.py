@@ -1,12 +1,11 @@
 """The feature frame as a pandera schema: names, order, dtype, and the ranges that definitions imply.
 
-A range stands here only if the arithmetic cannot leave it, so that a value outside is a defect and never a
-market. `build.check_frame` is the fast check of shape; this one reads every value.
+A range is the catalogue's `by_definition`: the arithmetic cannot leave it, so that a value outside is a defect and
+never a market. `build.check_frame` is the fast check of shape; this one reads every value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from cbi_pipeline.contracts.tables import import_pandera
@@ -17,67 +16,28 @@ if TYPE_CHECKING:
     import pandas as pd
     import pandera.pandas as pandera
 
-Range = tuple[float | None, float | None]
-
-_NOT_NEGATIVE: Final[Range] = (0.0, None)
-_PERCENT: Final[Range] = (0.0, 100.0)
-_UNIT_CIRCLE: Final[Range] = (-1.0, 1.0)
-
-RANGES: Final[Mapping[str, Range]] = {
-    "close": _NOT_NEGATIVE,
-    "close_returns": (-1.0, None),
-    "high_low_spread": _NOT_NEGATIVE,
-    "RSI_14": _PERCENT,
-    "ATR_14": _NOT_NEGATIVE,
-    "BB_upper": _NOT_NEGATIVE,
-    "BB_width": _NOT_NEGATIVE,
-    "ADX_14": _PERCENT,
-    "palm_price": _NOT_NEGATIVE,
-    "USD_BRL": _NOT_NEGATIVE,
-    "VIX_level": _NOT_NEGATIVE,
-    "renewable_diesel_mandate": _NOT_NEGATIVE,
-    "brazil_GDD_base10C": _NOT_NEGATIVE,
-    "argentina_GDD_base10C": _NOT_NEGATIVE,
-    "midwest_GDD_base10C": _NOT_NEGATIVE,
-    "CFTC_managed_money_long": _NOT_NEGATIVE,
-    "CFTC_managed_money_short": _NOT_NEGATIVE,
-    "CFTC_commercial_long": _NOT_NEGATIVE,
-    "CFTC_commercial_short": _NOT_NEGATIVE,
-    "realised_volatility_3m": _NOT_NEGATIVE,
-    "season_sin": _UNIT_CIRCLE,
-    "season_cos": _UNIT_CIRCLE,
-}
-"""Feature: smallest and largest possible value, both inclusive; None is unbounded. One-hot columns need no entry."""
-
-NEVER_MISSING: Final = tuple(feature.name for feature in CATALOGUE if feature.missing_because == "never")
-ONE_HOT_VALUES: Final[Range] = (0.0, 1.0)
 _ROUNDING: Final = 1e-4
 """cents/lb; float32 keeps seven digits of a difference of prices near 100."""
-
-
-def value_range(feature: Feature) -> Range:
-    """Smallest and largest possible value, (None, None) if the definition sets none."""
-    return ONE_HOT_VALUES if feature.transformation == "one_hot" else RANGES.get(feature.name, (None, None))
 
 
 def feature_schema() -> pandera.DataFrameSchema:
     """Schema of the frame that `build_features` returns, [T, F].
 
-    Every column float32 and, except NEVER_MISSING, nullable; exactly the catalogue's columns in its order; index
+    Every column float32 and, unless it is never missing, nullable; exactly the catalogue's columns in its order; index
     `trade_date`, ascending and unique. Over columns: high - low holds open - close, the upper Bollinger band is not
     below the lower one, and the one-hot columns are missing together or add up to 1.
     """
     library = import_pandera()
 
     def column_schema(feature: Feature) -> pandera.Column:
-        least, most = value_range(feature)
-        checks = [library.Check.isin(ONE_HOT_VALUES)] if feature.transformation == "one_hot" else []
+        least, most = feature.by_definition
+        checks = [library.Check.isin((0.0, 1.0))] if feature.transformation == "one_hot" else []
         if least is not None:
             checks.append(library.Check.ge(least))
         if most is not None:
             checks.append(library.Check.le(most))
         description = f"{feature.formula} [{feature.unit}]"
-        return library.Column(DTYPE, checks, nullable=feature.name not in NEVER_MISSING, description=description)
+        return library.Column(DTYPE, checks, nullable=not feature.never_missing, description=description)
 
     return library.DataFrameSchema(
         {feature.name: column_schema(feature) for feature in CATALOGUE},

@@ -9,8 +9,6 @@ from cbi_pipeline.contracts.tables import RAW_TABLES, TableContract
 from cbi_pipeline.contracts.warehouse import WarehouseTable
 from cbi_pipeline.features.catalogue import CATALOGUE, DTYPE
 from cbi_pipeline.features.declarations import Feature
-from cbi_pipeline.features.lineage import raw_columns
-from cbi_pipeline.features.schema import NEVER_MISSING, value_range
 
 OWNERS = ["team:forecasting"]
 
@@ -62,7 +60,7 @@ def feature_schema() -> dg.TableSchema:
                 DTYPE,
                 f"{feature.formula} [{feature.unit}]",
                 constraints=dg.TableColumnConstraints(
-                    nullable=feature.name not in NEVER_MISSING, other=_range(*value_range(feature))
+                    nullable=not feature.never_missing, other=_range(*feature.by_definition)
                 ),
                 tags={"pillar": feature.pillar, **_sources(feature)},
             )
@@ -76,7 +74,7 @@ def _sources(feature: Feature) -> dict[str, str]:
     return {
         RAW_ASSET_NAMES[table_name]: f"{', '.join(columns)} of "
         + ", ".join(dict.fromkeys(source.key for source in feature.inputs if source.table == table_name))
-        for table_name, columns in raw_columns(feature).items()
+        for table_name, columns in feature.raw_columns.items()
     }
 
 
@@ -86,7 +84,7 @@ def feature_lineage() -> dg.TableColumnLineage:
         deps_by_column={
             feature.name: [
                 dg.TableColumnDep(asset_key=dg.AssetKey(RAW_ASSET_NAMES[table_name]), column_name=column)
-                for table_name, columns in raw_columns(feature).items()
+                for table_name, columns in feature.raw_columns.items()
                 for column in columns
             ]
             for feature in CATALOGUE

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features.catalogue import CATALOGUE, DTYPE, feature_hash
 from cbi_pipeline.features.declarations import Feature, Input, Pillar, Transformation
-from cbi_pipeline.features.lineage import raw_columns
-from cbi_pipeline.features.schema import value_range
 from cbi_pipeline.settings import REPOSITORY_DIR
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def dictionary_page(availability: pd.DataFrame, sessions: pd.Index) -> str:
         "# Features",
         "",
         f"{len(CATALOGUE)} features, one row per ZL trade date, all `{DTYPE}`, in one locked order. The catalogue "
-        "(`cbi_pipeline/features/catalogue.py`) declares them; this page, the schemas and Dagster's column lineage are "
+        "(`cbi_pipeline/features/catalogue/`) declares them; this page, the schemas and Dagster's column lineage are "
         "made from it.",
         f"`feature_hash` is `{feature_hash()}`.",
         "",
@@ -69,6 +67,7 @@ def dictionary_page(availability: pd.DataFrame, sessions: pd.Index) -> str:
         "",
         "How to read an entry:",
         "",
+        "- **Possible**: a value outside is a defect and stops the run.",
         "- **Inputs** are series of the raw tables (`table/series`), with the columns that the formula reads.",
         "- **Known** is the publication lag: when a value could first be known.",
         "- **Used** is the maximum age: for how many calendar days after the date it describes a value may be used.",
@@ -123,11 +122,11 @@ def _summary(feature: Feature, real: pd.Series) -> str:
 
 
 def _entry(feature: Feature, real: pd.Series, sessions: pd.Index) -> list[str]:
-    columns = raw_columns(feature)
     rows = [
         ("Unit", feature.unit + _bounds(feature)),
+        ("Possible", f"{feature.possible[0]:,g} to {feature.possible[1]:,g}"),
         ("Formula", feature.formula),
-        ("Inputs", _each(f"`{source.label}`: {', '.join(columns[source.table])}" for source in feature.inputs)),
+        ("Inputs", _each(f"`{source.label}`: {', '.join(source.columns)}" for source in feature.inputs)),
         ("Known", _by_input(feature, lambda source: source.publication_lag)),
         ("Used", _by_input(feature, _age)),
         ("Network sees", TRANSFORMATIONS[feature.transformation]),
@@ -137,7 +136,7 @@ def _entry(feature: Feature, real: pd.Series, sessions: pd.Index) -> list[str]:
         ("Computed by", f"`{feature.function}`, formula version {feature.formula_version}"),
     ]
     if feature.economic_reason:
-        rows.insert(2, ("Economic reason", feature.economic_reason))
+        rows.insert(3, ("Economic reason", feature.economic_reason))
     (first, value), *others = rows
     return [
         f"### {feature.name}",
@@ -167,7 +166,7 @@ def _age(source: Input) -> str:
 
 def _bounds(feature: Feature) -> str:
     """The range, unless the unit says it."""
-    least, most = value_range(feature)
+    least, most = feature.by_definition
     if least is None or most is not None:
         return ""
     return f", never below {least:g}"

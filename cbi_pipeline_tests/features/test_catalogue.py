@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from cbi_pipeline.contracts.tables import RAW_TABLES
+from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features import CATALOGUE, FEATURE_NAMES, Feature, catalogue, feature_hash
 from cbi_pipeline.features.build import resolve
-from cbi_pipeline.features.catalogue_extras import EXTRAS
-from cbi_pipeline.features.declarations import CURVE, CURVE_HISTORY
+from cbi_pipeline.features.declarations import COT, CURVE, CURVE_HISTORY, ZL
 
 LISTING = """
 close close_returns log_returns high_low_spread open_close_spread
@@ -23,19 +23,20 @@ regime_bullish regime_bearish regime_sideways regime_volatile
 """
 """design.md section 4, in its order."""
 
+EXTRAS = CATALOGUE[43:]
+
 
 def test_the_43_names_in_order_come_first():
     wanted = LISTING.split()
     assert len(wanted) == 43
     assert list(FEATURE_NAMES[:43]) == wanted
-    assert [feature.name for feature in EXTRAS] == list(FEATURE_NAMES[43:])
 
 
 def test_every_extra_and_nothing_else_gives_its_economic_reason():
     assert len(EXTRAS) <= 17
     assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
     for feature in CATALOGUE:
-        assert bool(feature.economic_reason) == (feature in EXTRAS)
+        assert feature.is_extra == bool(feature.economic_reason) == (feature in EXTRAS)
         assert "\n" not in feature.economic_reason
     assert len({feature.economic_reason for feature in EXTRAS if "season_" not in feature.name}) == len(EXTRAS) - 2
 
@@ -64,6 +65,18 @@ def test_every_input_stands_in_a_raw_table(feature):
 @pytest.mark.parametrize("function", sorted({feature.function for feature in CATALOGUE}))
 def test_every_function_exists(function):
     assert callable(resolve(function))
+
+
+def test_a_series_is_the_same_whatever_is_read_of_it():
+    assert ZL.reading("high", "low") == ZL
+    assert ZL.reading("high", "low").columns == ("high", "low")
+    assert hash(ZL.reading("high", "low")) == hash(ZL)
+
+
+def test_an_input_of_which_nothing_is_read_is_refused():
+    fields = _fields(CATALOGUE[0]) | {"inputs": (COT,)}
+    with pytest.raises(FeatureError, match="close: it does not say which columns it reads of cot_weekly/007601"):
+        Feature(**fields)
 
 
 def test_hash_follows_names_order_and_formula_versions(monkeypatch):

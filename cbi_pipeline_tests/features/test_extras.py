@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cbi_pipeline.features.extras_prices import mean_of_earlier_years
+from cbi_pipeline.features.positioning import net_share
 from cbi_pipeline.fundamentals import stocks_to_use_surprise
 
 DAY = pd.Timestamp("2022-06-14")
@@ -110,11 +111,10 @@ def test_palm_ratio_against_three_years(starter_tables, starter_features):
     )
 
 
-def test_momentum_volatility_and_distance(starter_tables, starter_features):
+def test_momentum_and_distance(starter_tables, starter_features):
     moves, row = returns(starter_tables), starter_features.loc[DAY]
-    for months, sessions in ((3, 63), (6, 126), (12, 252)):
+    for months, sessions in ((3, 63), (12, 252)):
         assert row[f"momentum_{months}m"] == pytest.approx(sum(moves[-sessions:]), rel=1e-5)
-    assert row["realised_volatility_3m"] == pytest.approx(stdev(moves[-63:]) * math.sqrt(252), rel=1e-5)
     closes = futures(starter_tables, "ZL")["close"]
     mean = fmean(closes[closes.index > DAY - pd.Timedelta(days=1826)])
     assert row["distance_5y_mean"] == pytest.approx(math.log(closes.iloc[-1] / mean), rel=1e-5)
@@ -128,7 +128,7 @@ def test_the_curve_is_the_history_of_the_first_row(starter_tables, starter_featu
     close = futures(starter_tables, "ZL")["close"].iloc[0]
     wanted = math.log(close / fmean([*recent, close]))
     assert starter_features["distance_5y_mean"].iloc[0] == pytest.approx(wanted, rel=1e-5)
-    assert starter_features[["momentum_12m", "realised_volatility_3m"]].iloc[0].notna().all()
+    assert starter_features[["momentum_3m", "momentum_12m"]].iloc[0].notna().all()
 
 
 def test_crush_trend_and_heating_oil_spread(starter_tables, starter_features):
@@ -151,21 +151,49 @@ def test_growth_on_the_year(starter_tables, starter_features, feature, series, n
     assert starter_features.loc[DAY, feature] == pytest.approx(math.log(values[-1][1] / values[-13][1]), rel=1e-4)
 
 
-def test_dollar_position_and_season(starter_tables, starter_features):
+def test_dollar_positions_and_season(starter_tables, starter_features):
     row, dollar = starter_features.loc[DAY], [value for _, value in monthly(starter_tables, "DTWEXBGS")]
     assert row["dollar_index_change"] == pytest.approx(math.log(dollar[-1] / dollar[-64]), rel=1e-4)
     cot = starter_tables["cot_weekly"]
     cot = cot[(cot["market_code"] == "007601") & (cot["available_at"] <= MOMENT)].sort_values("report_date")
+    assert cot["report_date"].iloc[-1] == pd.Timestamp("2022-06-07"), "that of 14 June is not out yet"
     net = [
         (bought - sold) / interest
         for bought, sold, interest in zip(
             cot["managed_money_long"], cot["managed_money_short"], cot["open_interest"], strict=True
         )
     ]
+    assert row["CFTC_managed_money_net_share"] == pytest.approx(net[-1], rel=1e-6)
+    newest = cot.iloc[-1]
+    commercial = (newest["commercial_long"] - newest["commercial_short"]) / newest["open_interest"]
+    assert row["CFTC_commercial_net_share"] == pytest.approx(commercial, rel=1e-6)
     zscore = (net[-1] - fmean(net[-156:])) / stdev(net[-156:])
     assert row["cot_managed_money_net_zscore"] == pytest.approx(zscore, rel=1e-4)
     angle = 2 * math.pi * (31 + 28 + 31 + 30 + 31 + 14) / 365.25
     assert row[["season_sin", "season_cos"]].tolist() == pytest.approx([math.sin(angle), math.cos(angle)], rel=1e-5)
+
+
+def test_a_net_share_by_hand():
+    """100 contracts long, 340 short, of 960 in all: a quarter of the market net short."""
+    reports = pd.DataFrame({"open_interest": [960, 960], "commercial_long": [100, 960], "commercial_short": [340, 0]})
+    assert net_share(reports, "commercial").tolist() == [-0.25, 1.0]
+
+
+@pytest.mark.parametrize("group", ["managed_money", "commercial"])
+def test_shares_are_the_contracts_over_one_open_interest(starter_tables, starter_features, group):
+    """On every date: the frame's own contracts over the share give the open interest of a published report."""
+    frame = starter_features.astype("float64")
+    net = frame[f"CFTC_{group}_long"] - frame[f"CFTC_{group}_short"]
+    share = frame[f"CFTC_{group}_net_share"]
+    assert (share.isna() == net.isna()).all()
+    assert share.first_valid_index() == pd.Timestamp("2009-10-21"), "decision 0006"
+    cot = starter_tables["cot_weekly"]
+    reported = cot.loc[cot["market_code"] == "007601", "open_interest"].to_numpy("float64")
+    implied = (net / share)[net.abs() > 1000].to_numpy()
+    assert len(implied) > 3000
+    nearest = np.abs(reported[None, :] - implied[:, None]).min(axis=1)
+    assert (nearest <= 1e-6 * implied).all()
+    assert share.abs().max() < 0.7
 
 
 def test_the_usual_of_a_month_needs_five_earlier_years_and_leaves_out_its_own():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cbi_pipeline.contracts.tables import RAW_TABLES
-from cbi_pipeline.features import CATALOGUE, FEATURE_NAMES, build_features, lineage
+from cbi_pipeline.features import CATALOGUE, FEATURE_NAMES, build_features
 
 VALUES = [
     (table, column.name)
@@ -43,20 +43,14 @@ def moved(_starter_tables, starter_features) -> dict[tuple[str, str], set[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("feature", CATALOGUE, ids=FEATURE_NAMES)
 def test_declared_columns_are_those_that_move_the_feature(moved, feature):
-    declared = {(table, column) for table, columns in lineage.raw_columns(feature).items() for column in columns}
+    declared = {(table, column) for table, columns in feature.raw_columns.items() for column in columns}
     assert declared & set(VALUES) == {place for place, names in moved.items() if feature.name in names}
 
 
 @pytest.mark.parametrize("feature", CATALOGUE, ids=FEATURE_NAMES)
 def test_declared_columns_exist(feature):
-    columns = lineage.raw_columns(feature)
+    columns = feature.raw_columns
     assert list(columns) == list(dict.fromkeys(source.table for source in feature.inputs))
     for table, names in columns.items():
         assert names
         assert set(names) <= {column.name for column in RAW_TABLES[table].columns}
-
-
-def test_no_exception_is_left_over():
-    functions = {feature.function.removeprefix("cbi_pipeline.features.") for feature in CATALOGUE}
-    assert set(lineage.COLUMNS_OF_FUNCTION) <= functions
-    assert set(lineage.COLUMNS_OF_FEATURE) <= set(FEATURE_NAMES)

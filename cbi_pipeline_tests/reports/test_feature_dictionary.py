@@ -46,6 +46,8 @@ def test_an_entry_holds_all_that_is_declared(page, feature):
         feature.missing_because,
         feature.economic_reason,
         feature.function,
+        "{:,g} to {:,g}".format(*feature.possible),
+        *(column for columns in feature.raw_columns.values() for column in columns),
         TRANSFORMATIONS[feature.transformation],
         *(source.label for source in feature.inputs),
         *(source.publication_lag for source in feature.inputs),

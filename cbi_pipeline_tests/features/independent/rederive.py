@@ -166,12 +166,11 @@ def prices(folder: Path, t: Day) -> dict[str, float]:
         "log_returns": moves[-1],
         "high_low_spread": bar.high - bar.low,
         "open_close_spread": bar.open - bar.close,
-        "realised_volatility_3m": float(np.nanstd(long[-63:], ddof=1)) * math.sqrt(252),
         "distance_5y_mean": math.log(bar.close / np.mean(levels)),
         "season_sin": math.sin(2 * math.pi * t.dayofyear / 365.25),
         "season_cos": math.cos(2 * math.pi * t.dayofyear / 365.25),
     }
-    found |= {f"momentum_{m}m": float(long[-n:].sum()) for m, n in ((3, 63), (6, 126), (12, 252))}
+    found |= {f"momentum_{m}m": float(long[-n:].sum()) for m, n in ((3, 63), (12, 252))}
     return found | technical(bars) | regimes(moves) | carry(folder, t)
 
 
@@ -291,10 +290,16 @@ def positions(folder: Path, t: Day) -> dict[str, float]:
         "CFTC_commercial_short": "Prod_Merc_Positions_Short_All",
     }
     if not len(table) or t - table.index[-1] > days(14):
-        return dict.fromkeys((*names, "cot_managed_money_net_zscore"), NAN)
+        shares = ("CFTC_managed_money_net_share", "CFTC_commercial_net_share", "cot_managed_money_net_zscore")
+        return dict.fromkeys((*names, *shares), NAN)
     net = (table.iloc[:, 0] - table.iloc[:, 1]) / table["Open_Interest_All"]
     found = {name: float(table[column].iloc[-1]) for name, column in names.items()}
-    return found | {"cot_managed_money_net_zscore": zscore(net.iloc[-156:].to_numpy())}
+    hedgers = found["CFTC_commercial_long"] - found["CFTC_commercial_short"]
+    return found | {
+        "CFTC_managed_money_net_share": float(net.iloc[-1]),
+        "CFTC_commercial_net_share": hedgers / float(table["Open_Interest_All"].iloc[-1]),
+        "cot_managed_money_net_zscore": zscore(net.iloc[-156:].to_numpy()),
+    }
 
 
 def publication_lag(station: str) -> int:

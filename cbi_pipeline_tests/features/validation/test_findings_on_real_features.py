@@ -18,7 +18,6 @@ from cbi_pipeline.features.validation import (
     check_ranges,
     check_signs,
     check_staleness,
-    ranges,
     signs,
     staleness,
 )
@@ -102,16 +101,11 @@ def test_a_frame_of_other_columns_is_refused(starter_features, check):
 # --- range -------------------------------------------------------------------------------------------------------
 
 
-def test_every_feature_has_a_possible_range_and_none_is_stated_for_nothing():
-    assert [f.name for f in CATALOGUE if ranges.possible_range(f.name, f.unit) is None] == []
-    assert sorted(set(ranges.POSSIBLE) - set(FEATURE_NAMES)) == []
-
-
 @pytest.mark.parametrize("side", [0, 1], ids=["below", "above"])
 def test_an_impossible_value_anywhere_in_history_is_an_error(frame, side):
     wrong = {}
     for position, feature in enumerate(CATALOGUE):
-        limits = ranges.possible_range(feature.name, feature.unit)
+        limits = feature.possible
         value = limits[side] + (1 if side else -1) * 0.01 * (limits[1] - limits[0])
         row = int(np.flatnonzero(frame[feature.name].notna())[-300 - position])
         frame.iloc[row, frame.columns.get_loc(feature.name)] = value
