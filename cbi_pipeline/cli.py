@@ -16,6 +16,7 @@ from rich.console import Console
 from cbi_pipeline import __version__
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.errors import BundleError, CbiError
+from cbi_pipeline.profiles import ProfileName
 from cbi_pipeline.settings import (
     REPOSITORY_DIR,
     Settings,
@@ -71,9 +72,13 @@ def _root(
 
 
 @app.command()
-def run() -> None:
+def run(
+    profile: Annotated[
+        ProfileName | None, typer.Option(help="Folds, networks and training effort; CBI_PROFILE by default.")
+    ] = None,
+) -> None:
     """Run the main job: find data, build features, train, evaluate, forecast, publish. Re-uses what has not changed."""
-    _execute(load_settings(), "retrain")
+    _execute(load_settings(**({"profile": profile} if profile else {})), "retrain")
 
 
 @app.command()
@@ -86,6 +91,16 @@ def predict() -> None:
 def leaderboard() -> None:
     """Print the last scorecard: every entry per horizon, on the same dates."""
     _print_leaderboard(load_settings())
+
+
+@app.command()
+def experiments() -> None:
+    """List every network that was trained and published: its settings' hash, folds, seeds, losses and errors."""
+    from cbi_pipeline import stages
+    from cbi_pipeline.reports.console import experiments_table
+    from cbi_pipeline.warehouse import DuckDBWarehouse
+
+    console.print(experiments_table(stages.experiments(DuckDBWarehouse(load_settings().warehouse_path))))
 
 
 @app.command()

@@ -19,9 +19,10 @@ from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation.benchmarks import Market, add_residual, forecast_frame
 from cbi_pipeline.features.driver_set import load_driver_set
 from cbi_pipeline.features.lock import check_lock
+from cbi_pipeline.market_calendar import calendar_phases
 from cbi_pipeline.modeling.anchor import AnchorFit, anchor_kind, anchor_log_return
 from cbi_pipeline.modeling.config import TrainingConfig
-from cbi_pipeline.modeling.training import reference_residual
+from cbi_pipeline.modeling.training import reference_forecast
 
 if TYPE_CHECKING:
     from cbi_pipeline.registry.artifacts import LoadedModel
@@ -63,7 +64,7 @@ def forecast_rows(
     weights = {int(horizon): float(value) for horizon, value in model.anchor["lambda"].items()}
     inputs = market.inputs.loc[[as_of]]
     anchor = anchor_log_return(AnchorFit.model_validate(model.anchor["fit"]), inputs, market.state)
-    residual = _network_residual(model, config, features, as_of)
+    residual = _network_residual(model, config, features, market, as_of)
     forecast = forecast_frame(
         market, config.architecture, SERVING_FOLD, add_residual(market, anchor, residual, weights)
     )
@@ -100,14 +101,15 @@ def forecast_rows(
 
 
 def _network_residual(
-    model: LoadedModel, config: TrainingConfig, features: pd.DataFrame, as_of: pd.Timestamp
+    model: LoadedModel, config: TrainingConfig, features: pd.DataFrame, market: Market, as_of: pd.Timestamp
 ) -> pd.DataFrame:
-    """The network's bounded residual at one date: one row, one column per horizon, units of sigma_h."""
+    """The networks' mean bounded residual at one date: one row, one column per horizon, units of sigma_h."""
     check_lock(model.feature_lock, features)
     drivers = load_driver_set(model.path, model.scaler_sha256)
     history = features.loc[:as_of]
     locked = [list(history.columns).index(name) for name in model.feature_lock.names]
     scaled = np.ascontiguousarray(drivers.transform(history)[:, locked])  # [T, chosen]: the network gets no other
+    phases = calendar_phases(pd.DatetimeIndex(history.index), market.targets)
     last = np.array([len(history) - 1], dtype=np.int64)
-    residual = reference_residual(config, model.state_dict, scaled, model.feature_lock.names, last)
-    return pd.DataFrame(residual.astype(float), index=pd.DatetimeIndex([as_of]), columns=list(HORIZONS_MONTHS))
+    forecast = reference_forecast(config, model.state_dict, scaled, model.feature_lock.names, phases, last)
+    return pd.DataFrame(forecast.median.astype(float), index=pd.DatetimeIndex([as_of]), columns=list(HORIZONS_MONTHS))

@@ -131,6 +131,21 @@ def target_dates(index: pd.DatetimeIndex, horizons: Iterable[int] = HORIZONS_MON
     )
 
 
+def calendar_phases(index: pd.DatetimeIndex, targets: pd.DataFrame) -> np.ndarray:
+    """Phase of the year, `2 pi (day of year - 1) / 365.25`, of every as-of date and of its target dates.
+
+    Args:
+        index: as-of dates [T].
+        targets: their target dates, index `index`, one column per horizon in months.
+
+    Returns:
+        [T, 1 + horizons] float32, radians.
+    """
+    dates = [index, *(pd.DatetimeIndex(targets.loc[index, horizon]) for horizon in HORIZONS_MONTHS)]
+    day = np.stack([date.dayofyear.to_numpy(np.float64) for date in dates], axis=1)  # [T, 1 + horizons]
+    return (2 * np.pi * (day - 1) / 365.25).astype(np.float32)
+
+
 def as_of_times(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """The moment, UTC, at which each naive date of `index` is complete: 14:00 Chicago."""
     return (index + pd.Timedelta(hours=AS_OF_HOUR)).tz_localize(EXCHANGE_ZONE).tz_convert("UTC").as_unit("ns")

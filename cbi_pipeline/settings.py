@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cbi_pipeline.errors import SettingsError
+from cbi_pipeline.profiles import ProfileName
 
 ENV_PREFIX = "CBI_"
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
         "auto", description="training device; auto: mps, else cuda, else cpu"
     )
     threads: int = Field(2, ge=1, le=64, description="CPU threads for PyTorch")
-    profile: Literal["quick", "smoke"] = Field("quick", description="folds and training effort")
+    profile: ProfileName = Field("quick", description="folds, networks and training effort")
     seed: int = Field(20241231, ge=0, description="seed of weights, dropout and batch order")
 
     max_data_age_sessions: int = Field(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from cbi_pipeline import progress
+from cbi_pipeline.contracts.references import CellRef
+from cbi_pipeline.contracts.warehouse import PREDICTIONS
 from cbi_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -64,13 +66,30 @@ def run_job(settings: Settings, job: str = "retrain") -> tuple[RunOutcome, dict[
 
 
 def stored(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of both warehouse tables, read by DuckDB itself."""
+    """Every row of every warehouse table, read by DuckDB itself."""
     with duckdb.connect(settings.warehouse_path, read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return {
             table: connection.sql(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
-            for table in ("predictions", "metrics")
+            for table in ("predictions", "metrics", "experiments")
         }
+
+
+def forecasts(settings: Settings) -> list[dict[str, Any]]:
+    """Every stored forecast row."""
+    return [dict(zip(PREDICTIONS.column_names, row, strict=True)) for row in stored(settings)["predictions"]]
+
+
+def without_stamps(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Forecast rows without what only says when and by which run they were written."""
+    return [{name: value for name, value in row.items() if name not in ("run_id", "created_at")} for row in rows]
+
+
+def load_cells(settings: Settings) -> dict[str, CellRef]:
+    """The trained cells by architecture; the smoke profile has one fold."""
+    folder = settings.dagster_dir / "references" / "trained_models"
+    cells = [CellRef.model_validate_json(file.read_text()) for file in folder.iterdir()]
+    return {cell.architecture: cell for cell in cells}
 
 
 def change_warehouse(settings: Settings, statement: str) -> None:

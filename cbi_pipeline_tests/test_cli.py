@@ -12,6 +12,8 @@ import duckdb
 import pytest
 
 from cbi_pipeline import __version__, cli
+from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
+from cbi_pipeline.reports.console import ARCHITECTURE_TITLES, ENTRY_TITLES
 from cbi_pipeline.settings import Settings
 from cbi_pipeline_tests.projects import REPOSITORY, STARTER, flip_byte, new_project
 
@@ -72,8 +74,8 @@ def cbi(monkeypatch, capsys, new_settings):
 def test_help_lists_every_command(cbi):
     answer = cbi("--help")
     assert answer.code == 0
-    commands = re.findall(r" (run|predict|leaderboard|doctor|ui|bundle|features) [A-Z]", answer.out)
-    assert commands == ["run", "predict", "leaderboard", "doctor", "ui", "bundle", "features"]
+    commands = re.findall(r" (run|predict|leaderboard|experiments|doctor|ui|bundle|features) [A-Z]", answer.out)
+    assert commands == ["run", "predict", "leaderboard", "experiments", "doctor", "ui", "bundle", "features"]
     assert re.findall(r" (build|verify|list) [A-Z]", cbi("bundle", "--help").out) == ["build", "verify", "list"]
     assert re.findall(r" (dictionary|life) [A-Z]", cbi("features", "--help").out) == ["dictionary", "life"]
 
@@ -103,6 +105,31 @@ def test_predict_before_any_run_says_what_to_do(cbi):
     assert "champion.json" in answer.err
     assert "run `cbi run`" in answer.err
     assert "Traceback" not in answer.err + answer.out
+
+
+def test_experiments_before_any_run_say_what_to_do(cbi):
+    answer = cbi("experiments")
+    assert answer.code == 1
+    assert "The warehouse does not exist yet." in answer.err
+    assert "cbi run" in answer.err
+    assert "Traceback" not in answer.err + answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "profile"), [([], "smoke"), (["--profile", "full"], "full"), (["--profile", "quick"], "quick")]
+)
+def test_the_profile_of_a_run_overrides_the_variable(cbi, monkeypatch, arguments, profile):
+    executed = []
+    monkeypatch.setattr(cli, "_execute", lambda settings, job: executed.append((settings.profile, job)))
+    assert cbi("run", *arguments).code == 0
+    assert executed == [(profile, "retrain")]
+
+
+def test_an_unknown_profile_is_a_usage_error_that_names_the_known_ones(cbi, monkeypatch):
+    monkeypatch.setattr(cli, "_execute", lambda *_: pytest.fail("it ran"))
+    answer = cbi("run", "--profile", "fast")
+    assert answer.code == 2
+    assert "'fast' is not one of 'quick', 'full', 'smoke'" in answer.err
 
 
 def test_a_bad_setting_names_its_variable(cbi):
@@ -301,15 +328,12 @@ def test_the_printed_leaderboard_is_what_the_metrics_table_holds(printed):
             " WHERE fold = 'common' AND metric IN ('mape', 'rmse_ratio')",
         )
     )
-    titles = {
-        "TCN on anchor": "tcn",
-        "TCN, full residual": "tcn_lambda_1",
-        "anchor": "anchor",
-        "futures curve": "futures_curve",
-        "last price": "last_price",
-    }
+    titles = {title: entry for entry, title in ENTRY_TITLES.items()}
     lines = {row[0]: row[1:] for row in (cells(line) for line in printed.out.splitlines()) if row[0] in titles}
-    assert list(lines) == list(titles)
+    assert set(lines) == set(titles)
+    shown_entries = [titles[title] for title in lines]
+    assert set(shown_entries[:3]) == set(ARCHITECTURES)
+    assert set(shown_entries[-3:]) == {"anchor", "futures_curve", "last_price"}
     for title, shown in lines.items():
         entry = titles[title]
         assert shown == [f"{stored[entry, h, 'mape']:.1f}  {stored[entry, h, 'rmse_ratio']:.3f}" for h in (3, 6, 9, 12)]
@@ -340,6 +364,20 @@ def test_leaderboard_prints_the_last_scorecard(printed, cbi):
     )
     assert re.search(rf" anchor {mape[0][0]:.1f} ", answer.out)
     assert "out of fold, 20" in answer.out
+
+
+@pytest.mark.slow
+def test_experiments_lists_what_the_table_holds(printed, cbi):
+    answer = cbi("experiments", settings=printed.settings)
+    assert answer.code == 0
+    stored = select(
+        printed.settings,
+        "SELECT experiment_id, architecture, target, validation_loss, rmse_ratio_3m FROM experiments",
+    )
+    assert len(stored) == len(ARCHITECTURES) * len(TARGETS)
+    for identity, architecture, target, loss, ratio in stored:
+        title = re.escape(ARCHITECTURE_TITLES[architecture])
+        assert re.search(rf" {identity} {title} {loss:.3f} {ratio:.3f} [0-9.: -]+ {target}, smoke 1 x 1 ", answer.out)
 
 
 @pytest.mark.slow

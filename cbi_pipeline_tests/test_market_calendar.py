@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -107,6 +108,27 @@ def test_target_dates_agree_with_one_by_one() -> None:
     assert frame.index.equals(index)
     for months in HORIZONS_MONTHS:
         assert list(frame[months]) == [market_calendar.target_date(day, months) for day in index]
+
+
+def test_phases_of_the_year_by_hand() -> None:
+    days = pd.DatetimeIndex(["2023-12-29", "2024-02-29"])
+    phases = market_calendar.calendar_phases(days, market_calendar.target_dates(days))
+    assert phases.shape == (2, 5)
+    assert phases.dtype == np.float32
+    # 2023-12-29 is day 363; its targets are 2024-04-01 (92), 2024-07-01 (183), 2024-09-30 (274), 2024-12-30 (365)
+    # 2024-02-29 is day 60; its targets are 2024-05-29 (150), 2024-08-29 (242), 2024-11-29 (334), 2025-02-28 (59)
+    day = np.array([[363, 92, 183, 274, 365], [60, 150, 242, 334, 59]])
+    np.testing.assert_allclose(phases, 2 * np.pi * (day - 1) / 365.25, rtol=1e-6)
+
+
+def test_phases_stay_within_a_year_and_hang_on_dates_alone() -> None:
+    days = market_calendar.sessions("2005-01-03", "2024-12-31")
+    targets = market_calendar.target_dates(days)
+    phases = market_calendar.calendar_phases(days, targets)
+    assert phases.min() == np.float32(2 * np.pi / 365.25), "2 January; the first is no session"
+    assert phases.max() < 2 * np.pi
+    some = days[100:110]
+    assert np.array_equal(market_calendar.calendar_phases(some, targets), phases[100:110])
 
 
 def test_as_of_is_14_00_chicago_in_winter_and_summer() -> None:

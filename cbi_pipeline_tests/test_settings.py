@@ -64,7 +64,7 @@ def test_the_home_folder_is_expanded(monkeypatch, tmp_path):
     ("name", "value", "told"),
     [
         ("CBI_SEED", "many", "many"),
-        ("CBI_PROFILE", "full", "'quick' or 'smoke'"),
+        ("CBI_PROFILE", "fast", "'quick', 'full' or 'smoke'"),
         ("CBI_DEVICE", "tpu", "'mps', 'cuda' or 'cpu'"),
         ("CBI_THREADS", "0", "greater than or equal to 1"),
         ("CBI_TARGET_DIRECTIONAL_ACCURACY", "65", "less than 1"),

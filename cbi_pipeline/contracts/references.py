@@ -66,16 +66,35 @@ class FoldsRef(ArtifactRef):
 
 
 class CellRef(ArtifactRef):
-    """One trained cell: an architecture in a fold, with its out-of-fold residuals."""
+    """One trained cell: an architecture in a fold, all targets and members, with its out-of-fold forecasts.
+
+    `best_epochs` has, by target, one number a member; 0 means that no epoch beat the untrained network on validation.
+    `n_parameters` is of one member.
+    """
 
     architecture: str
     fold: str
     features_key: str
     anchors_key: str
     scalers_key: str
-    best_epoch: int
+    members: int
     n_parameters: int
+    best_epochs: dict[str, tuple[int, ...]]
     seconds: float
+
+
+class FailedCellRef(Reference):
+    """A cell whose training failed, and why; it holds the place of a trained one, so that nobody overlooks it."""
+
+    architecture: str
+    fold: str
+    features_key: str
+    anchors_key: str
+    scalers_key: str
+    reason: str
+
+
+Cell = CellRef | FailedCellRef
 
 
 class SelectionRef(ArtifactRef):

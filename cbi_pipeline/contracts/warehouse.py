@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
+from cbi_pipeline.contracts import HORIZONS_MONTHS
+
 BigQueryType = Literal["STRING", "INT64", "FLOAT64", "DATE", "TIMESTAMP"]
 Mode = Literal["REQUIRED", "NULLABLE"]
 
@@ -52,8 +54,8 @@ class WarehouseTable:
         key: columns that identify a row; all REQUIRED.
         partition_by: DATE or TIMESTAMP column by which BigQuery partitions (a TIMESTAMP by month).
         cluster_by: columns by which BigQuery clusters, at most four.
-        write_stamp: columns that only say when, by which run and from which commit a row was first written.
-            A re-run offers other values for them; the stored ones stay. Every other column of a stored row
+        write_stamp: columns that only describe the run that first wrote a row: when, from which commit, how long it
+            took. A re-run offers other values for them; the stored ones stay. Every other column of a stored row
             must be offered again exactly as it stands.
 
     Raises:
@@ -159,5 +161,46 @@ METRICS: Final = WarehouseTable(
     cluster_by=("horizon_months", "metric"),
 )
 
-WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {table.name: table for table in (PREDICTIONS, METRICS)}
+EXPERIMENTS: Final = WarehouseTable(
+    name="experiments",
+    description="One network that was trained for one target, as one scorecard judged it.",
+    columns=(
+        WarehouseColumn("experiment_id", "STRING", "hash of all that decides it: settings, data, folds, code"),
+        WarehouseColumn("scorecard_id", "STRING", "the evaluation that judged it"),
+        WarehouseColumn("architecture", "STRING", "lstm_mha, tcn or nbeatsx"),
+        WarehouseColumn("target", "STRING", "anchored: what the anchor leaves over; raw: the log return itself"),
+        WarehouseColumn("entry", "STRING", "entry of the leaderboard whose errors are given: the network in full"),
+        WarehouseColumn("profile", "STRING", "profile of the run that first wrote the row"),
+        WarehouseColumn("config", "STRING", "the whole training configuration, as JSON"),
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle it was first trained on"),
+        WarehouseColumn("feature_hash", "STRING", "hash of the feature catalogue"),
+        WarehouseColumn("folds", "INT64", "walk-forward folds"),
+        WarehouseColumn("members", "INT64", "networks of a fold, whose forecasts are averaged"),
+        WarehouseColumn("parameters", "INT64", "trainable parameters of one member"),
+        WarehouseColumn("device", "STRING", "device type of the training"),
+        WarehouseColumn("torch_version", "STRING", "version of PyTorch that trained it"),
+        WarehouseColumn("validation_loss", "FLOAT64", "loss of the best epochs, mean over folds and members"),
+        *(
+            WarehouseColumn(
+                f"rmse_ratio_{horizon}m",
+                "FLOAT64",
+                f"RMSE of log returns at {horizon} months, ratio to last price, on the dates that all entries have",
+                "NULLABLE",
+            )
+            for horizon in HORIZONS_MONTHS
+        ),
+        WarehouseColumn("training_seconds", "FLOAT64", "seconds that its training took, all folds together"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("experiment_id", "scorecard_id"),
+    partition_by="created_at",
+    cluster_by=("architecture", "target"),
+    write_stamp=("profile", "dataset_version", "training_seconds", "created_at", "run_id", "code_commit"),
+)
+
+WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
+    table.name: table for table in (PREDICTIONS, METRICS, EXPERIMENTS)
+}
 """Every table of the warehouse, by name."""

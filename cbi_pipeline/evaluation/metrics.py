@@ -126,20 +126,18 @@ def metrics_of(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def score(oof: pd.DataFrame) -> pd.DataFrame:
-    """Every metric per entry, horizon and fold, over all folds, and over the rows that all entries share.
+    """Every metric per entry, horizon and fold, over all folds, and over the dates that all entries and horizons share.
 
     Args:
         oof: out-of-fold rows (`OUT_OF_FOLD_COLUMNS`); rows whose outcome is not known yet are left out.
 
     Returns:
         Long frame `SCORE_COLUMNS`; `fold` is a fold's name, `all` (an entry's own rows of all folds) or `common`
-        (of those, the dates and horizons that every entry has: the only fair comparison of entries); `value`
-        missing where a metric is not defined; `n` scored rows, `n_eff` = n / horizon in sessions.
+        (of those, the dates that every entry has at every horizon: the only fair comparison of entries and of
+        horizons); `value` missing where a metric is not defined; `n` scored rows, `n_eff` = n / horizon in sessions.
     """
     known = oof[oof["realised_price"].notna()]
-    entries = known.groupby(["as_of_date", "horizon_months"])["entry"].transform("nunique")
-    common = known[entries == known["entry"].nunique()]
-    pieces = [known, known.assign(fold=ALL_FOLDS), common.assign(fold=COMMON_ROWS)]
+    pieces = [known, known.assign(fold=ALL_FOLDS), common_rows(oof).assign(fold=COMMON_ROWS)]
     keys = ["entry", "horizon_months", "fold"]
     records = [
         (*key, metric, value, len(rows), effective_n(len(rows), int(rows["horizon_months"].iloc[0])))
@@ -148,3 +146,14 @@ def score(oof: pd.DataFrame) -> pd.DataFrame:
         for metric, value in metrics_of(rows).items()
     ]
     return pd.DataFrame(records, columns=list(SCORE_COLUMNS))
+
+
+def common_rows(oof: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the dates on which every entry has a forecast of known outcome at every horizon.
+
+    Args:
+        oof: out-of-fold rows (`OUT_OF_FOLD_COLUMNS`).
+    """
+    known = oof[oof["realised_price"].notna()]
+    expected = len(known[["entry", "horizon_months"]].drop_duplicates())
+    return known[known.groupby(["fold", "as_of_date"])["entry"].transform("size") == expected]

@@ -1,4 +1,4 @@
-"""Rolling-origin folds, the rows each part of a fold may use, and realised outcomes.
+"""Rolling-origin and expanding folds, the rows each part of a fold may use, and realised outcomes.
 
 Belongs here: every decision on which row may teach, select or test at which horizon. Dates only; no
 model and no metric.
@@ -69,19 +69,59 @@ def make_folds(
     ]
 
 
+def make_expanding_folds(
+    sessions: pd.DatetimeIndex,
+    *,
+    first_test_year: int,
+    last_test_year: int,
+    validation_sessions: int,
+) -> list[FoldSpec]:
+    """One fold a calendar year, oldest first, whose test span is the year and whose training starts with the data.
+
+    Validation comes right before test. The label of a late test row may not be known at every horizon yet: entries and
+    horizons are compared on the common rows of `metrics.score`.
+
+    Args:
+        sessions: sorted trade dates [T] on which a price is known.
+        first_test_year, last_test_year: test years, both inclusive.
+        validation_sessions: sessions of the validation part.
+
+    Raises:
+        ModelError: `sessions` are not sorted and unique, a year has none, or too few come before the first year.
+    """
+    _require_sorted(sessions)
+    folds = []
+    for year in range(first_test_year, last_test_year + 1):
+        test = np.flatnonzero(sessions.year == year)
+        if not len(test):
+            raise ModelError(
+                f"{len(sessions)} sessions to {sessions[-1].date()}",
+                f"none is in the test year {year}.",
+                "use a bundle that reaches that year, or other test years.",
+            )
+        first, last = int(test[0]), int(test[-1])
+        folds.append(_fold(f"test_{year}", sessions, first, last, None, validation_sessions))
+    return folds
+
+
 def serving_fold(
     sessions: pd.DatetimeIndex,
     *,
-    train_sessions: int,
+    train_sessions: int | None,
     validation_sessions: int,
 ) -> FoldSpec:
     """The fold from which the champion is fitted: its test part is the last session of the data, open-ended.
+
+    Args:
+        sessions: sorted trade dates [T] on which a price is known.
+        train_sessions: sessions of the training part; None for all that come before validation.
+        validation_sessions: sessions of the validation part.
 
     Raises:
         ModelError: `sessions` are not sorted and unique, or too few.
     """
     _require_sorted(sessions)
-    missing = train_sessions + validation_sessions + 1 - len(sessions)
+    missing = (train_sessions or 1) + validation_sessions + 1 - len(sessions)
     if missing > 0:
         raise ModelError(
             f"{len(sessions)} sessions",
@@ -97,12 +137,19 @@ def _require_sorted(sessions: pd.DatetimeIndex) -> None:
 
 
 def _fold(
-    name: str, sessions: pd.DatetimeIndex, test_start: int, test_end: int | None, train: int, validation: int
+    name: str, sessions: pd.DatetimeIndex, test_start: int, test_end: int | None, train: int | None, validation: int
 ) -> FoldSpec:
+    """The fold whose test part begins at row `test_start`; training has `train` sessions, or all that there are."""
     validation_start = test_start - validation
+    if validation_start < 1:
+        raise ModelError(
+            f"fold {name}",
+            f"no session is left to train on: {test_start} come before its test, {validation} are for validation.",
+            "use a bundle with a longer history, or later folds.",
+        )
     return FoldSpec(
         name=name,
-        train_start=sessions[validation_start - train].date(),
+        train_start=sessions[0 if train is None else validation_start - train].date(),
         train_end=sessions[validation_start - 1].date(),
         validation_start=sessions[validation_start].date(),
         validation_end=sessions[test_start - 1].date(),

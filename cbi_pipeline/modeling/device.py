@@ -1,10 +1,17 @@
-"""Which torch device trains. Inference that is published always runs on the CPU in float32 (the reference)."""
+"""Which torch device trains, in which precision, compiled or not.
+
+Inference that is published always runs on the CPU in float32 (the reference), with the plain network.
+"""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Final, Literal, cast
 
 import torch
+from torch import nn
 
 from cbi_pipeline.errors import ModelError
 
@@ -12,6 +19,7 @@ REFERENCE_DEVICE: Final = torch.device("cpu")
 """Device of every forecast that leaves the pipeline: one answer, whatever machine trained the weights."""
 
 _PREFERENCE: Final[tuple[Literal["mps", "cuda", "cpu"], ...]] = ("mps", "cuda", "cpu")
+_LOG = logging.getLogger(__name__)
 
 
 def available_devices() -> tuple[str, ...]:
@@ -39,3 +47,36 @@ def choose_device(setting: str = "auto") -> torch.device:
             "set CBI_DEVICE=auto (or one of the devices found), or install a build of torch for that device.",
         )
     return torch.device(setting)
+
+
+def autocast(device: torch.device, enabled: bool) -> torch.autocast:
+    """Mixed precision of the forward pass: bfloat16 on the CPU, float16 elsewhere."""
+    dtype = torch.bfloat16 if device.type == "cpu" else torch.float16
+    return torch.autocast(device.type, dtype=dtype, enabled=enabled)
+
+
+def gradient_scaler(device: torch.device, mixed_precision: bool) -> torch.amp.GradScaler:
+    """The scaler that float16 gradients need; it passes everything through for float32 and bfloat16."""
+    return torch.amp.GradScaler(device.type, enabled=mixed_precision and device.type != "cpu")
+
+
+def compiled(network: nn.Module, probe: Callable[[nn.Module], object]) -> nn.Module:
+    """`torch.compile` of a network, or the network itself where that does not work, which is logged once.
+
+    Args:
+        network: its weights are shared with the compiled one.
+        probe: runs a forward and a backward pass: torch compiles at the first call, and fails there.
+    """
+    try:
+        candidate = cast(nn.Module, torch.compile(network))
+        probe(candidate)
+    except RuntimeError as error:  # base of all errors of torch's compiler
+        _log_fallback(type(network).__name__, f"{type(error).__name__}: {error}".splitlines()[0])
+        return network
+    return candidate
+
+
+@cache
+def _log_fallback(network: str, reason: str) -> None:
+    """One line per network and reason in the life of a process."""
+    _LOG.warning("torch.compile does not work for %s here (%s); the plain network trains.", network, reason)

@@ -1,309 +1,294 @@
-"""Train one cell (architecture x fold) and predict with it. Knows nothing of files, folds' dates or Dagster."""
+"""Train one cell (architecture x fold) and forecast with it. Knows nothing of files, folds' dates or Dagster."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.errors import ModelError
+from cbi_pipeline.modeling.cells import CellInputs, EpochRecord, Forecast, OnEpoch, TrainedCell, TrainedMember
 from cbi_pipeline.modeling.config import TrainingConfig
-from cbi_pipeline.modeling.device import REFERENCE_DEVICE
-from cbi_pipeline.modeling.loss import masked_huber
-from cbi_pipeline.modeling.tcn import TemporalConvolutionalNetwork, load_network
-from cbi_pipeline.modeling.windows import Windows, cut_windows, usable_rows
-
-OnEpoch = Callable[[int, int, float, float], None]
-"""Called after each epoch with (epoch from 1, epochs, train loss, validation loss)."""
+from cbi_pipeline.modeling.device import REFERENCE_DEVICE, autocast, compiled, gradient_scaler
+from cbi_pipeline.modeling.heads import NetworkOutput
+from cbi_pipeline.modeling.loss import Labels, mape, training_loss
+from cbi_pipeline.modeling.networks import build_network, load_ensemble
+from cbi_pipeline.modeling.sample_weights import uniqueness_weights
+from cbi_pipeline.modeling.windows import NetworkInputs, Windows, cut_windows, usable_rows
 
 _EVALUATION_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
-class CellInputs:
-    """All that one cell learns from and is asked for.
-
-    Args:
-        feature_names: F names in column order.
-        features: [T, F] float32, scaled on the training part, NaN where missing.
-        targets: [T, 4] float, (y - anchor) / sigma_h in the order of HORIZONS_MONTHS, NaN where unknown.
-        train_mask, validation_mask: [T, 4] bool, purged per horizon.
-        prediction_rows: [n] rows whose residual is wanted (the test span, or the last session).
-
-    Raises:
-        ModelError: shapes disagree, a used target is infinite, or train and validation overlap.
-    """
-
-    feature_names: tuple[str, ...]
-    features: np.ndarray
-    targets: np.ndarray
-    train_mask: np.ndarray
-    validation_mask: np.ndarray
-    prediction_rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-
-    def __post_init__(self) -> None:
-        expected = (len(self.features), len(HORIZONS_MONTHS))
-        for name in ("targets", "train_mask", "validation_mask"):
-            shape = getattr(self, name).shape
-            if shape != expected:
-                raise ModelError(
-                    f"cell {name}",
-                    f"The shape is {shape}, not {expected}.",
-                    "pass one row a session, one column a horizon.",
-                )
-        for name in ("train_mask", "validation_mask"):
-            if getattr(self, name).dtype != np.bool_:
-                raise ModelError(f"cell {name}", "The mask is not boolean.", "pass a bool array.")
-        if np.isinf(self.targets[self.train_mask | self.validation_mask]).any():
-            raise ModelError("cell targets", "A target is infinite.", "check sigma_h and the prices it was made from.")
-        if (self.train_mask & self.validation_mask).any():
-            raise ModelError(
-                "cell masks", "A label is used for training and for validation.", "make the masks with fold_masks."
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """Losses after an epoch; epoch 0 is the untrained network, whose residual is exactly zero (the anchor itself)."""
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    validation_loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedCell:
-    """The best weights of a cell and how they came about.
-
-    Args:
-        config: what it was trained with.
-        feature_names: features of the matrix it reads, in column order.
-        state_dict: best weights, float32 on the CPU.
-        history: epoch 0 (untrained) and every epoch trained.
-        best_epoch: epoch of the weights; 0 means that no epoch beat the anchor on validation.
-        seconds: wall-clock time of training.
-        n_parameters: trainable parameters.
-        n_train, n_validation: windows used.
-        device: device type that trained it.
-        prediction_rows: [n] rows as asked.
-        predictions: [n, 4] float32 residual in units of sigma_h, by reference inference (CPU float32).
-    """
-
-    config: TrainingConfig
-    feature_names: tuple[str, ...]
-    state_dict: dict[str, Tensor]
-    history: tuple[EpochRecord, ...]
-    best_epoch: int
-    seconds: float
-    n_parameters: int
-    n_train: int
-    n_validation: int
-    device: str
-    prediction_rows: np.ndarray
-    predictions: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
+class Part:
     """Rows of one part with their labels, on the training device."""
 
     rows: Tensor  # [n]
-    targets: Tensor  # [n, 4]
-    known: Tensor  # [n, 4] bool
-
-
-def _part(
-    cell: CellInputs, mask: np.ndarray, window_sessions: int, stride: int, name: str, device: torch.device
-) -> _Part:
-    known = mask & ~np.isnan(cell.targets)  # [T, 4]
-    rows = usable_rows(known.any(axis=1), window_sessions, stride)
-    if len(rows) == 0:
-        raise ModelError(
-            f"{name} part",
-            f"No session has both a known label and {window_sessions} sessions of history.",
-            "move the fold later or use a shorter window.",
-        )
-    return _Part(
-        torch.from_numpy(rows).to(device),
-        torch.from_numpy(cell.targets[rows].astype(np.float32)).to(device),
-        torch.from_numpy(known[rows]).to(device),
-    )
-
-
-def _residual(network: nn.Module, windows: Windows, rows: Tensor, batch_size: int) -> Tensor:
-    """[n, 4] in evaluation mode, in chunks, on the device of the windows."""
-    network.eval()
-    with torch.inference_mode():
-        chunks = [network(windows.batch(chunk)) for chunk in rows.split(batch_size)]
-    return torch.cat(chunks)
-
-
-def predict_residual(network: nn.Module, windows: Windows, rows: np.ndarray) -> np.ndarray:
-    """Residuals of some rows, in units of sigma_h: [n] -> [n, 4] float32. Deterministic: evaluation mode, no dropout.
-
-    Each row goes through the network alone, because matrix kernels round differently for other batch sizes: a forecast
-    is then bit-identical whether one day or ten years are asked for. About a millisecond a row on the CPU.
-
-    Raises:
-        ModelError: a row has no full window.
-    """
-    if len(rows) == 0:
-        return np.empty((0, len(HORIZONS_MONTHS)), dtype=np.float32)
-    wanted = torch.from_numpy(np.asarray(rows, dtype=np.int64))
-    return _residual(network, windows, wanted, batch_size=1).cpu().numpy()
-
-
-def reference_residual(
-    config: TrainingConfig,
-    state_dict: dict[str, Tensor],
-    features: np.ndarray,
-    feature_names: tuple[str, ...],
-    rows: np.ndarray,
-) -> np.ndarray:
-    """Reference inference from stored weights, CPU float32: rows [n] of features [T, F] -> residual [n, 4].
-
-    Raises:
-        ModelError, FeatureError: weights, features or rows do not fit the configuration.
-    """
-    windows = cut_windows(features, feature_names, config, REFERENCE_DEVICE)
-    return predict_residual(load_network(config, state_dict), windows, rows)
+    labels: Labels  # of [n, 4]
 
 
 def train_cell(
     cell: CellInputs, config: TrainingConfig, device: torch.device, on_epoch: OnEpoch | None = None
 ) -> TrainedCell:
-    """Train the network of one cell; restore the weights with the best purged validation loss.
+    """Train the members of one cell, one after the other, each from its own seed; forecast with each.
 
-    AdamW, one cosine cycle over the epochs (stepped once an epoch), gradient norm clipped, early stopping. The
-    untrained network, which adds nothing to the anchor, competes as epoch 0: weights that never beat it on validation
-    are not used. With one seed, one device and one thread count, two runs on the CPU give identical weights.
+    AdamW, one cosine cycle over the epochs (stepped once an epoch), gradient norm clipped, early stopping, best
+    weights restored. The untrained network, which adds nothing to the anchor (or to the last price), competes as
+    epoch 0. With one seed, one device and one thread count, two runs on the CPU give identical weights.
 
     Raises:
         ModelError: a part has no usable row, or the loss of a batch is not a number (the batch is named).
         FeatureError: the features do not fit the configuration.
     """
     started = time.perf_counter()
-    windows = cut_windows(cell.features, cell.feature_names, config, device)
-    train = _part(cell, cell.train_mask, config.window_sessions, config.train_stride, "training", device)
-    validation = _part(cell, cell.validation_mask, config.window_sessions, 1, "validation", device)
-
-    with torch.random.fork_rng(devices=[]):  # dropout and initial weights draw from the global generators
-        torch.manual_seed(config.seed)
-        network = TemporalConvolutionalNetwork(config).to(device)
-        state_dict, history, best_epoch = _fit(network, windows, train, validation, config, on_epoch)
-
-    seconds = time.perf_counter() - started
+    config = name_spread_inputs(config, cell.feature_names)
+    windows = cut_windows(cell.features, cell.feature_names, cell.calendar, config.network, device)
+    train = training_part(cell, config, device)
+    validation = validation_part(cell, config, device)
     rows = np.asarray(cell.prediction_rows, dtype=np.int64)
+    wanted = torch.from_numpy(rows)
+
+    members, outputs = [], []
+    for number, seed in enumerate(config.seeds):
+        with seeded(seed, device):
+            network = build_network(config.network).to(device)
+            told = partial(on_epoch, number) if on_epoch else _silent
+            members.append(_fit(network, windows, train, validation, config, seed, told))
+        network.load_state_dict(members[-1].state_dict)
+        outputs.append(forward(network, windows, wanted, _EVALUATION_BATCH))
     return TrainedCell(
         config=config,
         feature_names=cell.feature_names,
-        state_dict=state_dict,
-        history=tuple(history),
-        best_epoch=best_epoch,
-        seconds=seconds,
+        members=tuple(members),
+        state_dict={
+            f"members.{i}.{name}": tensor
+            for i, member in enumerate(members)
+            for name, tensor in member.state_dict.items()
+        },
         n_parameters=sum(p.numel() for p in network.parameters()),
         n_train=len(train.rows),
         n_validation=len(validation.rows),
         device=device.type,
+        seconds=time.perf_counter() - started,
         prediction_rows=rows,
-        predictions=reference_residual(config, state_dict, cell.features, cell.feature_names, rows),
+        medians=torch.stack([output.median for output in outputs], dim=1).cpu().numpy(),
+        offsets=torch.stack([output.offsets for output in outputs], dim=1).cpu().numpy(),
     )
+
+
+def reference_forecast(
+    config: TrainingConfig,
+    state_dict: Mapping[str, Tensor],
+    features: np.ndarray,
+    feature_names: Sequence[str],
+    calendar: np.ndarray,
+    rows: np.ndarray,
+) -> Forecast:
+    """Forecast of stored weights, mean of the members, CPU float32: rows [n] of features [T, F].
+
+    Each row goes through the networks alone, because matrix kernels round differently for other batch sizes: a forecast
+    is then bit-identical whether one day or ten years are asked for. A few milliseconds a row and member.
+
+    Raises:
+        ModelError, FeatureError: weights, features or rows do not fit the configuration.
+    """
+    config = name_spread_inputs(config, feature_names)
+    windows = cut_windows(features, feature_names, calendar, config.network, REFERENCE_DEVICE)
+    wanted = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+    output = forward(load_ensemble(config, state_dict), windows, wanted, batch_size=1)
+    return Forecast(output.median.numpy(), output.offsets.numpy())
+
+
+def name_spread_inputs(config: TrainingConfig, feature_names: Sequence[str]) -> TrainingConfig:
+    """The configuration with its spread inputs named: all the features given, where it names none."""
+    if config.network.spread_inputs:
+        return config
+    network = config.network.model_copy(update={"spread_inputs": tuple(feature_names)})
+    return config.model_copy(update={"network": network})
+
+
+def training_part(cell: CellInputs, config: TrainingConfig, device: torch.device) -> Part:
+    """Windows that are trained on, with horizon weight times uniqueness weight."""
+    return _part(cell, cell.train_mask, config, "training", config.fit.train_stride, config.loss.uniqueness, device)
+
+
+def validation_part(cell: CellInputs, config: TrainingConfig, device: torch.device) -> Part:
+    """Windows that decide when to stop, with horizon weights only."""
+    return _part(cell, cell.validation_mask, config, "validation", config.fit.validation_stride, False, device)
+
+
+def _part(
+    cell: CellInputs,
+    mask: np.ndarray,
+    config: TrainingConfig,
+    name: str,
+    stride: int,
+    uniqueness: bool,
+    device: torch.device,
+) -> Part:
+    known = cell.known(mask)  # [T, 4]
+    rows = usable_rows(known.max(axis=1), config.network.window_sessions, stride)
+    if len(rows) == 0:
+        raise ModelError(
+            f"{name} part",
+            f"No session has both a known label and {config.network.window_sessions} sessions of history.",
+            "move the fold later or use a shorter window.",
+        )
+    weight = known[rows] * np.array(config.loss.horizon_weights)
+    if uniqueness:
+        weight = weight * uniqueness_weights(rows, cell.label_end[rows], known[rows])
+    columns = (*(values[rows] for values in (cell.targets, cell.base, cell.sigma, cell.density_ratio)), weight)
+    labels = Labels(*(torch.from_numpy(values.astype(np.float32)).to(device) for values in columns))
+    return Part(torch.from_numpy(rows).to(device), labels)
+
+
+def forward(network: nn.Module, windows: Windows, rows: Tensor, batch_size: int) -> NetworkOutput:
+    """Outputs of n rows in evaluation mode, in batches, on the device of the windows; deterministic: no dropout."""
+    network.eval()
+    with torch.inference_mode():
+        chunks = [network(*windows.batch(chunk)) for chunk in rows.split(batch_size)]
+    return NetworkOutput(torch.cat([chunk.median for chunk in chunks]), torch.cat([chunk.offsets for chunk in chunks]))
+
+
+def _silent(*_: float) -> None:
+    """Nobody wants to know."""
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Global generators, which initial weights and dropout draw from, set to a seed and put back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+class Stepper:
+    """A network with its optimiser: each call is one training step.
+
+    Args:
+        network: in training mode, on its device.
+        config: of loss and fit.
+        trainee: what computes the step: the network, or its compiled form.
+    """
+
+    def __init__(self, network: nn.Module, config: TrainingConfig, trainee: nn.Module | None = None) -> None:
+        self.config, self.trainee = config, network if trainee is None else trainee
+        self.parameters = list(network.parameters())
+        self.device = self.parameters[0].device
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=config.fit.learning_rate, weight_decay=config.fit.weight_decay
+        )
+        self.scaler = gradient_scaler(self.device, config.fit.mixed_precision)
+
+    def __call__(self, inputs: NetworkInputs, labels: Labels) -> Tensor:
+        """[2]: loss, and gradient norm before clipping. They stay on the device: looking would stall every step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = _loss(self.trainee, inputs, labels, self.config)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.fit.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return torch.stack([loss.detach(), norm])
+
+
+def _loss(network: nn.Module, inputs: NetworkInputs, labels: Labels, config: TrainingConfig) -> Tensor:
+    with autocast(labels.weight.device, config.fit.mixed_precision):
+        output = network(*inputs)
+    return training_loss(output, labels, config.loss)
+
+
+def _compiled(network: nn.Module, windows: Windows, part: Part, config: TrainingConfig) -> nn.Module:
+    """The compiled network, tried on a batch that draws no number from the member's generators."""
+    chosen = torch.arange(min(config.fit.batch_size, len(part.rows)), device=part.rows.device)
+
+    def probe(candidate: nn.Module) -> None:
+        with seeded(config.seed, part.rows.device):
+            _loss(candidate, windows.batch(part.rows[chosen]), part.labels.rows(chosen), config).backward()
+
+    return compiled(network.train(), probe)
 
 
 def _fit(
     network: nn.Module,
     windows: Windows,
-    train: _Part,
-    validation: _Part,
+    train: Part,
+    validation: Part,
     config: TrainingConfig,
-    on_epoch: OnEpoch | None,
-) -> tuple[dict[str, Tensor], list[EpochRecord], int]:
-    """The training loop: best weights on the CPU, history, best epoch."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
-    order = torch.Generator().manual_seed(config.seed)
-    weights = torch.tensor(config.horizon_weights, device=windows.inputs.device)
+    seed: int,
+    on_epoch: Callable[[int, int, float, float], None],
+) -> TrainedMember:
+    """The training loop of one member."""
+    started, fit = time.perf_counter(), config.fit
+    step = Stepper(network, config, _compiled(network, windows, train, config) if fit.compile else None)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step.optimizer, T_max=fit.epochs)
+    order = torch.Generator().manual_seed(seed)
 
-    history = [
-        EpochRecord(
-            0,
-            0.0,
-            _evaluate(network, windows, train, weights, config),
-            _evaluate(network, windows, validation, weights, config),
-        )
-    ]
+    def figure(record: EpochRecord) -> float:
+        return record.validation_loss if fit.stop_on == "loss" else record.validation_mape
+
+    untrained, _ = _evaluate(network, windows, train, config)
+    history = [EpochRecord(0, 0.0, untrained, *_evaluate(network, windows, validation, config))]
     best_epoch, best_weights = 0, _copy_weights(network)
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(1, fit.epochs + 1):
         learning_rate = float(schedule.get_last_lr()[0])
-        train_loss = _train_epoch(network, windows, train, weights, config, optimizer, order, epoch)
+        network.train()
+        train_loss = _train_epoch(step, windows, train, order, epoch)
         schedule.step()
-        validation_loss = _evaluate(network, windows, validation, weights, config)
-        history.append(EpochRecord(epoch, learning_rate, train_loss, validation_loss))
-        if on_epoch is not None:
-            on_epoch(epoch, config.epochs, train_loss, validation_loss)
-        if validation_loss < history[best_epoch].validation_loss:
+        record = EpochRecord(epoch, learning_rate, train_loss, *_evaluate(network, windows, validation, config))
+        history.append(record)
+        on_epoch(epoch, fit.epochs, record.train_loss, record.validation_loss)
+        if figure(record) < figure(history[best_epoch]):
             best_epoch, best_weights = epoch, _copy_weights(network)
-        elif epoch - best_epoch >= config.patience:
+        elif epoch - best_epoch >= fit.patience:
             break
-    return best_weights, history, best_epoch
+    return TrainedMember(seed, best_weights, tuple(history), best_epoch, time.perf_counter() - started)
 
 
-def _train_epoch(
-    network: nn.Module,
-    windows: Windows,
-    part: _Part,
-    weights: Tensor,
-    config: TrainingConfig,
-    optimizer: torch.optim.Optimizer,
-    order: torch.Generator,
-    epoch: int,
-) -> float:
-    """One pass over the training rows in random order; returns the loss, a mean over known labels."""
-    network.train()
-    total, n_known = 0.0, 0
+def _train_epoch(step: Stepper, windows: Windows, part: Part, order: torch.Generator, epoch: int) -> float:
+    """One pass over the training rows in random order; returns the loss, a mean over known labels.
+
+    Raises:
+        ModelError: the loss of a batch is not a number, or its gradient norm where no scaler handles that.
+    """
     shuffled = torch.randperm(len(part.rows), generator=order).to(part.rows.device)
-    for number, chosen in enumerate(shuffled.split(config.batch_size), start=1):
-        known = part.known[chosen]
-        optimizer.zero_grad(set_to_none=True)
-        residual = network(windows.batch(part.rows[chosen]))  # [B, 4]
-        loss = masked_huber(residual, part.targets[chosen], known, weights, config.huber_delta)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        value = float(loss.detach())
-        if not (np.isfinite(value) and bool(torch.isfinite(norm))):
-            rows = part.rows[chosen]
-            raise ModelError(
-                f"epoch {epoch} batch {number} (rows {int(rows.min())}..{int(rows.max())})",
-                f"The training loss is {value} with gradient norm {float(norm)}.",
-                "check features and targets of those rows, or lower the learning rate.",
-            )
-        optimizer.step()
-        batch_known = int(known.sum())
-        total, n_known = total + value * batch_known, n_known + batch_known
-    return total / n_known
+    batches = shuffled.split(step.config.fit.batch_size)
+    figures = [step(windows.batch(part.rows[chosen]), part.labels.rows(chosen)) for chosen in batches]
+    losses, norms = torch.stack(figures).cpu().unbind(dim=1)  # [batches] each
+    broken = ~losses.isfinite() if step.scaler.is_enabled() else ~(losses.isfinite() & norms.isfinite())
+    if bool(broken.any()):
+        number = int(broken.nonzero()[0])
+        rows = part.rows[batches[number]]
+        raise ModelError(
+            f"epoch {epoch} batch {number + 1} (rows {int(rows.min())}..{int(rows.max())})",
+            f"The training loss is {float(losses[number])} with gradient norm {float(norms[number])}.",
+            "check features and targets of those rows, or lower the learning rate.",
+        )
+    known = torch.stack([(part.labels.weight[chosen] > 0).sum() for chosen in batches]).cpu()
+    return float((losses * known).sum() / known.sum())
 
 
-def _evaluate(network: nn.Module, windows: Windows, part: _Part, weights: Tensor, config: TrainingConfig) -> float:
-    """Loss over a whole part in evaluation mode.
+def _evaluate(network: nn.Module, windows: Windows, part: Part, config: TrainingConfig) -> tuple[float, float]:
+    """Loss, and MAPE of the forecast price in percent, over a whole part in evaluation mode.
 
     Raises:
         ModelError: the loss is not a number.
     """
-    residual = _residual(network, windows, part.rows, _EVALUATION_BATCH)
-    value = float(masked_huber(residual, part.targets, part.known, weights, config.huber_delta))
+    output = forward(network, windows, part.rows, _EVALUATION_BATCH)
+    value = float(training_loss(output, part.labels, config.loss))
     if not np.isfinite(value):
         raise ModelError(
             f"rows {int(part.rows.min())}..{int(part.rows.max())}",
             f"The evaluation loss is {value}.",
             "check features and targets of those rows, or lower the learning rate.",
         )
-    return value
+    return value, float(mape(output.median, part.labels))
 
 
 def _copy_weights(network: nn.Module) -> dict[str, Tensor]:

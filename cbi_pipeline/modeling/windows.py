@@ -1,21 +1,40 @@
-"""Input windows: what the network sees, cut as views from one tensor.
+"""What a network sees of one history: windows cut as views from one tensor, the as-of session, the calendar.
 
-A window of row t is the `window_sessions` rows that end at t. All windows share the storage of one tensor [T, C]: a
+A window of row t is the `window_sessions` rows that end at t. All windows share the storage of one tensor [T, 2M]: a
 batch is an index into them, so that memory grows with the history and not with history x window. There is no
-DataLoader.
+DataLoader, and nothing is copied from the host in a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.errors import FeatureError, ModelError
-from cbi_pipeline.modeling.config import TrainingConfig
+from cbi_pipeline.modeling.config import NetworkConfig
+
+CALENDAR_COLUMNS: Final = 1 + len(HORIZONS_MONTHS)
+"""Phase of the year, in radians, of the as-of date and of each target date."""
+
+
+class NetworkInputs(NamedTuple):
+    """Inputs of a network for B rows, in the order of its `forward`.
+
+    Attributes:
+        history: [B, 2M, W] values of the M mean-path inputs over the window, then their presence masks.
+        current: [B, 2S] values and presence masks of the S spread inputs in the as-of session.
+        calendar: [B, 5] phase of the year in radians, of the as-of date and of the four target dates.
+    """
+
+    history: Tensor
+    current: Tensor
+    calendar: Tensor
 
 
 def make_inputs(features: Tensor) -> Tensor:
@@ -41,54 +60,70 @@ def make_inputs(features: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """All windows over one history.
+    """All windows over one history, on one device.
 
     Args:
-        inputs: [T, C] float32, one row a session, oldest first.
+        history: [T, 2M] float32, one row a session, oldest first.
+        current: [T, 2S] float32.
+        calendar: [T, 5] float32.
         length: sessions in a window.
     """
 
-    inputs: Tensor
+    history: Tensor
+    current: Tensor
+    calendar: Tensor
     length: int
 
     @property
     def views(self) -> Tensor:
-        """[T - length + 1, C, length], sharing storage with `inputs`; entry i is the window of row i + length - 1."""
-        return self.inputs.unfold(0, self.length, 1)
+        """[T - length + 1, 2M, length], sharing storage with `history`; entry i is the window of row i + length - 1."""
+        return self.history.unfold(0, self.length, 1)
 
     @property
     def first_row(self) -> int:
         """First row with a full history; earlier rows have no window."""
         return self.length - 1
 
-    def batch(self, rows: Tensor) -> Tensor:
-        """Windows of some rows: [n] integer -> [n, C, length], on the device of `inputs`. Only the batch is copied.
+    def batch(self, rows: Tensor) -> NetworkInputs:
+        """Inputs of some rows: [n] int64 -> n of each. Only the batch is copied.
+
+        Rows on the CPU are checked. Rows on an accelerator are not, since a look at them would stall every step: take
+        them from `usable_rows`.
 
         Raises:
             ModelError: a row lies outside the history or has less than `length` sessions up to and including itself.
         """
-        if rows.numel() and not (self.first_row <= int(rows.min()) and int(rows.max()) < len(self.inputs)):
+        within = rows.device.type != "cpu" or rows.numel() == 0
+        if not within and not (self.first_row <= int(rows.min()) and int(rows.max()) < len(self.history)):
             raise ModelError(
                 f"rows {int(rows.min())}..{int(rows.max())}",
-                f"A window needs {self.length} sessions; rows {self.first_row}..{len(self.inputs) - 1} have them.",
+                f"A window needs {self.length} sessions; rows {self.first_row}..{len(self.history) - 1} have them.",
                 "ask only for rows that `usable_rows` returns.",
             )
-        return self.views[rows.to(self.inputs.device) - self.first_row]
+        rows = rows.to(self.history.device)
+        return NetworkInputs(self.views[rows - self.first_row], self.current[rows], self.calendar[rows])
 
 
 def cut_windows(
-    features: np.ndarray, feature_names: Sequence[str], config: TrainingConfig, device: torch.device
+    features: np.ndarray,
+    feature_names: Sequence[str],
+    calendar: np.ndarray,
+    config: NetworkConfig,
+    device: torch.device,
 ) -> Windows:
-    """Windows over the mean-path inputs of a scaled feature matrix.
+    """Windows over the inputs of a network, from a scaled feature matrix.
 
     Args:
         features: [T, F] float32, scaled, NaN where missing, oldest session first.
         feature_names: the F names, in column order.
-        config: names the mean-path inputs and the window.
-        device: where the one tensor lives.
+        calendar: [T, 5] float32, phases of the year in radians.
+        config: names the inputs of both paths and the window.
+        device: where the tensors live.
 
     Raises:
-        FeatureError: shape or dtype is wrong, a mean-path input is not among the features, or a value is infinite.
+        FeatureError: shape or dtype is wrong, an input is not among the features, a value is infinite, or a phase is
+            not a number.
+        ModelError: the spread inputs are not named.
     """
     if features.ndim != 2 or features.shape[1] != len(feature_names) or features.dtype != np.float32:
         raise FeatureError(
@@ -96,16 +131,33 @@ def cut_windows(
             f"The network needs float32 of shape [sessions, {len(feature_names)}].",
             "pass the output of DriverSet.transform with its own feature names.",
         )
-    absent = [name for name in config.mean_path_inputs if name not in feature_names]
-    if absent:
+    if calendar.shape != (len(features), CALENDAR_COLUMNS) or calendar.dtype != np.float32:
+        raise FeatureError(
+            f"calendar {calendar.shape} {calendar.dtype}",
+            f"The network needs float32 of shape [{len(features)}, {CALENDAR_COLUMNS}].",
+            "pass the phases of the as-of date and of the four target dates of every session.",
+        )
+    if not np.isfinite(calendar).all():
+        raise FeatureError("calendar", "A phase is not a number.", "make the phases from dates alone.")
+    if not config.spread_inputs:
+        raise ModelError("spread_inputs", "The inputs of the spread path are not named.", "name them in the config.")
+    history, current = (
+        make_inputs(_columns(features, feature_names, names, device))
+        for names in (config.mean_path_inputs, config.spread_inputs)
+    )
+    return Windows(history, current, torch.from_numpy(calendar).to(device), config.window_sessions)
+
+
+def _columns(features: np.ndarray, feature_names: Sequence[str], wanted: Sequence[str], device: torch.device) -> Tensor:
+    """[T, len(wanted)] on the device, in the order of `wanted`."""
+    place = {name: column for column, name in enumerate(feature_names)}
+    if absent := [name for name in wanted if name not in place]:
         raise FeatureError(
             ", ".join(absent),
-            "A mean-path input is not among the features.",
-            "name features of the catalogue in mean_path_inputs.",
+            "An input of the network is not among the features.",
+            "name features of the catalogue as inputs, and pass their columns.",
         )
-    columns = [list(feature_names).index(name) for name in config.mean_path_inputs]
-    selected = torch.from_numpy(np.ascontiguousarray(features[:, columns])).to(device)
-    return Windows(make_inputs(selected), config.window_sessions)
+    return torch.from_numpy(np.ascontiguousarray(features[:, [place[name] for name in wanted]])).to(device)
 
 
 def usable_rows(wanted: np.ndarray, window_sessions: int, stride: int = 1) -> np.ndarray:

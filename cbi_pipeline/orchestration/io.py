@@ -40,7 +40,7 @@ class ReferenceIOManager(dg.ConfigurableIOManager):
         adapter: TypeAdapter[Any] = TypeAdapter(context.dagster_type.typing_type)
         if not context.has_asset_partitions:
             return read_reference(self._path(context.asset_key), adapter)
-        value = adapter.validate_python({})  # the consumer annotates dict[str, reference]
+        value = adapter.validate_python({})  # the consumer's type is a dict of references
         for partition in context.asset_partition_keys:
             path = self._path(context.asset_key, partition)
             value |= read_reference(path, adapter, partition)

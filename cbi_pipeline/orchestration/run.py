@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # public only under this path; dagster is pinned to 1.13
@@ -50,15 +51,19 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
     prepare_dagster_home(settings)
     definitions = build_definitions(settings)
     tags = all_cells_tags(get_profile(settings.profile)) if job_name == RETRAIN else {}
+    run_id = str(uuid4())
     with _only_run(settings), dg.DagsterInstance.get() as instance:
         job = definitions.resolve_job_def(job_name)
         try:
-            result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True)
+            result = job.execute_in_process(
+                instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True, run_id=run_id
+            )
         except DagsterAssetCheckFailedError as failed:
             raise CbiError(
                 f"job {job_name}",
-                f"{failed}. Nothing that depends on it was computed or published.",
-                "read why in the UI (`make ui`), under the checks of that asset.",
+                f"{_failed_checks(instance, run_id)}. Nothing that depends on it was computed or published.",
+                "mend it and run again, which keeps all that is finished; more is in the UI (`make ui`), under the "
+                "checks of that asset.",
             ) from failed
         except dg.DagsterExecutionInterruptedError as stopped:
             raise KeyboardInterrupt from stopped
@@ -70,6 +75,17 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
         published=f"{write.inserted} new, {write.unchanged} already published",
         model_path=settings.models_dir / load_reference(settings, "daily_predictions", PredictionsRef).model_version,
         data=load_reference(settings, "raw_futures_daily", RawTableRef),
+    )
+
+
+def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Every check that failed and blocked, with what it found."""
+    logged = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [entry.get_dagster_event().asset_check_evaluation_data for entry in logged]
+    return "; ".join(
+        f"{check.asset_key.to_user_string()}: {check.check_name} ({check.description or 'no details'})"
+        for check in found
+        if check.blocking and not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     )
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from cbi_pipeline.atomic import IGNORED_NAMES, publish_directory, unfinished_directory, write_synced
 from cbi_pipeline.contracts.feature_lock import FeatureLock
 from cbi_pipeline.errors import ModelError
+from cbi_pipeline.modeling.config import TrainingConfig
 
 SCALER_FILE: Final = "driver_set.joblib"
 """The fitted scaler, under the name that `features.driver_set.load_driver_set` reads in a model's folder."""
@@ -49,7 +50,7 @@ class ModelContent:
 
     Args:
         state_dict: weights.
-        config: configuration of the network, JSON values.
+        config: the `TrainingConfig`, its spread inputs named, as JSON values.
         scaler_path: joblib file of the fitted driver set.
         feature_names: order of the columns that the scaler and the network read.
         feature_hash: hash of the feature catalogue they were made by.
@@ -82,7 +83,7 @@ class ModelManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     model_version: str
     feature_hash: str
     files: dict[str, ModelFile]
@@ -229,7 +230,8 @@ def _read_lock(path: Path, features: Mapping[str, Any], config: Mapping[str, Any
         rule = f"The feature lock is not valid ({error.errors()[0]['msg']})."
         raise ModelError(str(path / _FEATURES), rule, _SAVE_AGAIN) from error
     in_order = tuple(name for name in features["feature_names"] if name in set(lock.names))
-    unlocked = sorted(set(config.get("mean_path_inputs", ())) - set(lock.names))
+    network = TrainingConfig.model_validate(config).network
+    unlocked = sorted({*network.mean_path_inputs, *network.spread_inputs} - set(lock.names))
     if in_order != lock.names or unlocked:
         rule = f"The feature lock does not fit the model (order, or inputs that are not locked: {unlocked})."
         raise ModelError(str(path / _FEATURES), rule, _SAVE_AGAIN)
@@ -363,17 +365,19 @@ def _check_packages(path: Path, manifest: ModelManifest) -> None:
 
 def _model_card(name: str, content: ModelContent) -> str:
     """A page for people. Made from the content alone, so that one version has one card."""
-    mean_path = ", ".join(content.config.get("mean_path_inputs", content.feature_names))
-    architecture = content.config.get("architecture", name.split("-")[0])
+    config = TrainingConfig.model_validate(content.config)
     n_weights = sum(tensor.numel() for tensor in content.state_dict.values())
+    seeds = ", ".join(map(str, config.seeds))
     return f"""# {name}
 
 Forecasts CBOT soybean oil (ZL, front contract, cents/lb) 3, 6, 9 and 12 months ahead: an anchor made of the futures
 curve, stocks-to-use and the palm oil price, plus a bounded residual from the network in proportion to the weight it
 has earned.
 
-- architecture: {architecture}, {n_weights:,} weights
-- features: {len(content.feature_names)} (hash {content.feature_hash}), on the path to the mean: {mean_path}
+- architecture: {config.architecture}, members: {config.members} (seeds {seeds}), {n_weights:,} weights
+- features: {len(content.feature_names)} (hash {content.feature_hash})
+- on the path to the mean: {", ".join(config.network.mean_path_inputs)}
+- on the path to the spread: {", ".join(config.network.spread_inputs)}
 - locked to {len(content.feature_lock.names)} of them (hash {content.feature_lock.hash})
 - figures out of fold: `{_METRICS}`; anchor and weight per horizon: `{_ANCHOR}`
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,23 +18,37 @@ from rich.text import Text
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.errors import CbiError
+from cbi_pipeline.modeling.config import Architecture
 
-ENTRY_TITLES: dict[str, str] = {
-    "tcn": "TCN on anchor",
-    "tcn_lambda_1": "TCN, full residual",
+ARCHITECTURE_TITLES: Final[dict[Architecture, str]] = {
+    "lstm_mha": "LSTM + attention",
+    "tcn": "TCN",
+    "nbeatsx": "N-BEATSx",
+}
+_WAYS: Final[dict[str, str]] = {
+    "": " on anchor",
+    "_lambda_0.1": ", lambda 0.1",
+    "_lambda_0.25": ", lambda 0.25",
+    "_lambda_1": ", full residual",
+    "_raw": ", raw",
+}
+ENTRY_TITLES: Final[dict[str, str]] = {
+    **{name + way: title + words for way, words in _WAYS.items() for name, title in ARCHITECTURE_TITLES.items()},
     "anchor": "anchor",
     "futures_curve": "futures curve",
     "last_price": "last price",
 }
+"""Entry of the leaderboard as readers know it: a network's weight on the anchor is by rule, fixed, or it has none."""
 
 
 class RunDisplay:
-    """A line for every stage of a run: spinner and bar while it works, seconds and outcome when it is done."""
+    """A line for every stage of a run: spinner, bar and time left while it works, its outcome when it is done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = time.perf_counter()
         self._stages: dict[str, tuple[progress.ProgressEvent, float, float]] = {}
+        self._left: dict[str, progress.TimeLeft] = {}
         self._spinner = Spinner("dots")
 
     def on_event(self, event: progress.ProgressEvent) -> None:
@@ -42,6 +56,7 @@ class RunDisplay:
         now = time.perf_counter()
         first_seen = self._stages.get(event.stage, (event, now, now))[1]
         self._stages[event.stage] = (event, first_seen, now)
+        self._left.setdefault(event.stage, progress.TimeLeft()).observe(event, now)
         if event.finished and not self._console.is_terminal:
             outcome = "re-used" if event.reused else "done"
             self._console.print(
@@ -66,7 +81,8 @@ class RunDisplay:
     def __rich__(self) -> Group:
         grid = Table.grid(padding=(0, 1))
         for stage, (event, first_seen, last_seen) in self._stages.items():
-            seconds = (last_seen if event.finished else time.perf_counter()) - first_seen
+            now = time.perf_counter()
+            seconds = (last_seen if event.finished else now) - first_seen
             if event.finished:
                 mark: Any = Text("=", "cyan") if event.reused else Text("✓", "green")
                 note: Any = Text(("re-used  " if event.reused else "") + event.note, "dim")
@@ -74,7 +90,9 @@ class RunDisplay:
                 mark = self._spinner
                 note = Table.grid(padding=(0, 1))
                 bar = [ProgressBar(total=event.total, completed=event.done, width=24)] if event.total > 1 else []
-                note.add_row(*bar, Text(event.note, "dim"))
+                left = self._left[stage].seconds(now)
+                eta = [Text(f"{progress.in_words(left)} left", "cyan")] if left is not None else []
+                note.add_row(*bar, *eta, Text(event.note, "dim"))
             grid.add_row(mark, stage, Text(f"{seconds:5.1f} s", "dim"), note)
         return Group(grid)
 
@@ -122,7 +140,10 @@ def status_reasons(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def leaderboard_table(rows: Iterable[Mapping[str, Any]], subtitle: str) -> Table:
-    """MAPE in percent and RMSE ratio to last price, per entry and horizon; rows as `stages.leaderboard` makes them."""
+    """MAPE in percent and RMSE ratio to last price, per entry and horizon; rows as `stages.leaderboard` makes them.
+
+    A line parts what is served, the other entries of each network, and what is no network.
+    """
     table = Table(
         title=f"Leaderboard, {subtitle}",
         caption="MAPE in percent, then RMSE of log returns as a ratio to last price (below 1 is better)",
@@ -132,10 +153,45 @@ def leaderboard_table(rows: Iterable[Mapping[str, Any]], subtitle: str) -> Table
     table.add_column("entry")
     for horizon in HORIZONS_MONTHS:
         table.add_column(f"{horizon} months", justify="right")
+    group = None
     for row in rows:
+        if group != (group := _group(row["entry"])):
+            table.add_section()
         pairs = ((row[f"mape_{horizon}m"], row[f"rmse_ratio_{horizon}m"]) for horizon in HORIZONS_MONTHS)
         cells = ("" if None in pair else f"{pair[0]:.1f}  {pair[1]:.3f}" for pair in pairs)
         table.add_row(ENTRY_TITLES.get(row["entry"], row["entry"]), *cells)
+    return table
+
+
+def _group(entry: str) -> str:
+    """Of an entry at a fixed weight its network; the others are on the leaderboard for themselves or to compare."""
+    if entry in ARCHITECTURE_TITLES:
+        return "by rule"
+    return next((name for name in ARCHITECTURE_TITLES if entry.startswith(f"{name}_")), "benchmark")
+
+
+def experiments_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """What was trained and how it fared, two lines each; rows of the warehouse table `experiments`."""
+    table = Table(
+        title="Experiments, newest first",
+        caption="Validation loss of the best epochs, folds x seeds; then RMSE of log returns per horizon as a ratio to "
+        "last price, the network's forecast taken in full",
+        title_justify="left",
+        caption_justify="left",
+        show_lines=True,
+    )
+    table.add_column("experiment\nfirst written", no_wrap=True)
+    table.add_column("network\ntarget, profile")
+    for name in ("loss", *(f"{horizon} m" for horizon in HORIZONS_MONTHS)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        ratios = (row[f"rmse_ratio_{horizon}m"] for horizon in HORIZONS_MONTHS)
+        table.add_row(
+            f"{row['experiment_id']}\n{row['created_at']:%Y-%m-%d %H:%M}",
+            f"{ARCHITECTURE_TITLES[row['architecture']]}\n{row['target']}, {row['profile']}",
+            f"{row['validation_loss']:.3f}\n{row['folds']} x {row['members']}",
+            *("" if ratio is None else f"{ratio:.3f}" for ratio in ratios),
+        )
     return table
 
 

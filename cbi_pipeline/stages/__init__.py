@@ -13,10 +13,17 @@ from cbi_pipeline.stages.evaluation import (
     lambda_table,
     leaderboard,
     scorecard_span,
+    seed_dispersion,
 )
 from cbi_pipeline.stages.features import build_curated_features
 from cbi_pipeline.stages.folds import fit_anchors, fit_scalers
-from cbi_pipeline.stages.publishing import latest_forecast, publish_metrics, publish_predictions
+from cbi_pipeline.stages.publishing import (
+    experiments,
+    latest_forecast,
+    publish_experiments,
+    publish_metrics,
+    publish_predictions,
+)
 from cbi_pipeline.stages.raw import raw_table_references
 from cbi_pipeline.stages.selection import select_chosen_features, selection_record
 from cbi_pipeline.stages.serving import predict, refit_champion, why_stale
@@ -27,17 +34,20 @@ __all__ = [
     "build_curated_features",
     "build_scorecard",
     "choose_winner",
+    "experiments",
     "fit_anchors",
     "fit_scalers",
     "lambda_table",
     "latest_forecast",
     "leaderboard",
     "predict",
+    "publish_experiments",
     "publish_metrics",
     "publish_predictions",
     "raw_table_references",
     "refit_champion",
     "scorecard_span",
+    "seed_dispersion",
     "select_chosen_features",
     "selection_record",
     "train_cells",

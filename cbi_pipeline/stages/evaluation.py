@@ -1,4 +1,4 @@
-"""Scorecard of every entry on the same out-of-fold rows, lambda by the written rule, and the bake-off."""
+"""Scorecard of every entry on the same out-of-fold rows, lambda by the written rule, seeds, and the bake-off."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
-from cbi_pipeline.contracts.folds import SERVING_FOLD
-from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
+from cbi_pipeline.contracts.folds import SERVING_FOLD, FoldSpec
+from cbi_pipeline.contracts.references import Cell, CellRef, FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
 from cbi_pipeline.errors import ModelError
+from cbi_pipeline.modeling.config import TARGETS, Target
 from cbi_pipeline.provenance import source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.folds import load_anchor, load_market
-from cbi_pipeline.stages.training import load_residuals
+from cbi_pipeline.stages.training import load_member_medians, load_raw, load_residuals, trained_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,24 +27,29 @@ if TYPE_CHECKING:
 
 STAGE = "scorecard"
 FULL_RESIDUAL_SUFFIX: Final = "_lambda_1"
-"""Entry of a network whose residual is added in full: what it would do without having to earn its weight."""
-_OUT_OF_FOLD, _SCORES, _LAMBDAS = "out_of_fold.parquet", "scores.parquet", "lambdas.json"
+RAW_SUFFIX: Final = "_raw"
+FIXED_LAMBDAS: Final[dict[str, float]] = {"_lambda_0.1": 0.1, "_lambda_0.25": 0.25, FULL_RESIDUAL_SUFFIX: 1.0}
+"""Entries of a network whose residual is added at a fixed weight: what it would do without having to earn one.
+
+The entry without a suffix has the weight of the lambda rule; the raw one forecasts from the last price, no anchor."""
+_OUT_OF_FOLD, _SCORES, _LAMBDAS, _SEEDS = "out_of_fold.parquet", "scores.parquet", "lambdas.json", "seeds.parquet"
 
 
 def build_scorecard(
-    features: FeaturesRef, anchors: FoldsRef, cells: Mapping[str, CellRef], store: ArtifactStore
+    features: FeaturesRef, anchors: FoldsRef, cells: Mapping[str, Cell], store: ArtifactStore
 ) -> ScorecardRef:
     """Score networks and benchmarks on the same folds.
 
     Raises:
-        ModelError: a fold of an architecture is missing, or a cell was trained on other features, folds or scalers.
+        ModelError: a cell failed, a fold of an architecture is missing, or a cell was trained on other features, folds
+            or scalers.
     """
     progress.report(STAGE, 0, 1)
     by_architecture = _complete_cells(cells, features, anchors)
     inputs = {
         "features": features.key,
         "anchor": anchors.key,
-        "cells": sorted(cell.key for cell in cells.values()),
+        "cells": sorted(cell.key for own in by_architecture.values() for cell in own.values()),
         "code": source_hash("evaluation", "modeling", "stages/evaluation"),
     }
 
@@ -54,14 +60,17 @@ def build_scorecard(
         from cbi_pipeline.evaluation.metrics import score
 
         market = load_market(anchors)
-        frames, choices = [benchmark_frames(market, anchors.folds)], []
-        for architecture, own in by_architecture.items():
+        frames, choices, seeds = [benchmark_frames(market, anchors.folds)], [], []
+        for done, (architecture, own) in enumerate(by_architecture.items()):
+            progress.report(STAGE, done, len(by_architecture), architecture)
             frame, chosen = _network_rows(market, architecture, own, anchors)
             frames.append(frame)
             choices += chosen
+            seeds.append(_dispersion(market, architecture, own, anchors))
         out_of_fold = pd.concat(frames, ignore_index=True)
         out_of_fold.to_parquet(folder / _OUT_OF_FOLD)
         score(out_of_fold).to_parquet(folder / _SCORES)
+        pd.concat(seeds, ignore_index=True).to_parquet(folder / _SEEDS)
         (folder / _LAMBDAS).write_text(json.dumps(choices, indent=1))
 
     artifact = store.get_or_build("scorecard", inputs, build)
@@ -84,11 +93,11 @@ def build_scorecard(
 
 
 def _complete_cells(
-    cells: Mapping[str, CellRef], features: FeaturesRef, anchors: FoldsRef
+    cells: Mapping[str, Cell], features: FeaturesRef, anchors: FoldsRef
 ) -> dict[str, dict[str, CellRef]]:
     """Cells by architecture and fold: all there, all trained on these features and folds."""
     by_architecture: dict[str, dict[str, CellRef]] = {}
-    for cell in cells.values():
+    for cell in trained_cells(cells):
         by_architecture.setdefault(cell.architecture, {})[cell.fold] = cell
     fix = "materialise all partitions of trained_models, then the scorecard, or run `cbi run`."
     wanted = {fold.name for fold in anchors.folds}
@@ -98,7 +107,7 @@ def _complete_cells(
             rule = f"every fold must be trained; missing {missing}, not of this profile {foreign}."
             raise ModelError(f"scorecard, {architecture}", rule, fix)
     scalers_keys = {cell.scalers_key for cell in cells.values()}
-    for cell in cells.values():
+    for cell in trained_cells(cells):
         if (cell.features_key, cell.anchors_key) != (features.key, anchors.key) or len(scalers_keys) > 1:
             rule = "it was trained on other features, folds or scalers than the scorecard is made of."
             raise ModelError(f"cell {cell.architecture}, {cell.fold}", rule, fix)
@@ -108,26 +117,67 @@ def _complete_cells(
 def _network_rows(
     market: Market, architecture: str, cells: Mapping[str, CellRef], anchors: FoldsRef
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Out-of-fold rows of an architecture (lambda by rule, and 1), and the lambda of every fold and of serving."""
+    """Out-of-fold rows of all entries of an architecture, and the lambda of every fold and of serving."""
     import pandas as pd
 
     from cbi_pipeline.evaluation.benchmarks import add_residual, forecast_frame, residual_targets
-    from cbi_pipeline.modeling.anchor import anchor_log_return
 
     frames: list[pd.DataFrame] = []
     choices: list[dict[str, Any]] = []
     evidence: list[pd.DataFrame] = []
-    full = dict.fromkeys(HORIZONS_MONTHS, 1.0)
     for fold in anchors.folds:
-        residual = load_residuals(cells[fold.name])
-        anchor = anchor_log_return(load_anchor(anchors, fold), market.inputs.loc[residual.index], market.state)
+        residual, raw = load_residuals(cells[fold.name]), load_raw(cells[fold.name])
+        anchor = fold_base(market, fold, anchors, "anchored", residual.index)
         weights, chosen = _lambdas(architecture, fold.name, evidence, pd.Timestamp(fold.test_start))
         choices += chosen
-        for entry, own in ((architecture, weights), (architecture + FULL_RESIDUAL_SUFFIX, full)):
-            frames.append(forecast_frame(market, entry, fold.name, add_residual(market, anchor, residual, own)))
+        returns = {architecture: add_residual(market, anchor, residual, weights)}
+        for suffix, fixed in FIXED_LAMBDAS.items():
+            returns[architecture + suffix] = add_residual(market, anchor, residual, _everywhere(fixed))
+        last_price = fold_base(market, fold, anchors, "raw", raw.index)
+        returns[architecture + RAW_SUFFIX] = add_residual(market, last_price, raw, _everywhere(1.0))
+        frames += [forecast_frame(market, entry, fold.name, own) for entry, own in returns.items()]
         evidence.append(_evidence_rows(fold.name, market, residual, residual_targets(market, anchor)))
     choices += _lambdas(architecture, SERVING_FOLD, evidence, pd.Timestamp(anchors.serving.test_start))[1]
     return pd.concat(frames, ignore_index=True), choices
+
+
+def fold_base(market: Market, fold: FoldSpec, anchors: FoldsRef, target: Target, dates: pd.Index) -> pd.DataFrame:
+    """What a network's forecast is added to, in log return: the anchor as fitted at the test start, or the last price.
+
+    Returns:
+        Index `dates`, one column per horizon in months.
+    """
+    import pandas as pd
+
+    from cbi_pipeline.modeling.anchor import anchor_log_return
+
+    if target == "raw":
+        return pd.DataFrame(0.0, index=dates, columns=list(HORIZONS_MONTHS))
+    return anchor_log_return(load_anchor(anchors, fold), market.inputs.loc[dates], market.state)
+
+
+def _everywhere(weight: float) -> dict[int, float]:
+    return dict.fromkeys(HORIZONS_MONTHS, weight)
+
+
+def _dispersion(market: Market, architecture: str, cells: Mapping[str, CellRef], anchors: FoldsRef) -> pd.DataFrame:
+    """Seed dispersion of an architecture in every fold and, pooled, in all of them."""
+    import pandas as pd
+
+    from cbi_pipeline.evaluation.benchmarks import add_residual
+    from cbi_pipeline.evaluation.dispersion import member_ratios
+    from cbi_pipeline.evaluation.metrics import ALL_FOLDS
+
+    pieces = []
+    for target in TARGETS:
+        by_fold: dict[str, list[pd.DataFrame]] = {}
+        for fold in anchors.folds:
+            members = load_member_medians(cells[fold.name], target)
+            base = fold_base(market, fold, anchors, target, members[0].index)
+            by_fold[fold.name] = [add_residual(market, base, own, _everywhere(1.0)) for own in members]
+        by_fold[ALL_FOLDS] = [pd.concat(own) for own in zip(*by_fold.values(), strict=True)]
+        pieces += [member_ratios(market, own).assign(target=target, fold=name) for name, own in by_fold.items()]
+    return pd.concat(pieces, ignore_index=True).assign(architecture=architecture)
 
 
 def _lambdas(
@@ -175,11 +225,15 @@ def _evidence_rows(fold: str, market: Market, network: pd.DataFrame, target: pd.
     )
 
 
-def choose_winner(scorecard: ScorecardRef, cells: Mapping[str, CellRef]) -> WinnerRef:
-    """The network that serves, by the written rule of `evaluation.bakeoff`."""
+def choose_winner(scorecard: ScorecardRef, cells: Mapping[str, Cell]) -> WinnerRef:
+    """The network that serves, by the written rule of `evaluation.bakeoff`.
+
+    Raises:
+        ModelError: a cell failed.
+    """
     from cbi_pipeline.evaluation import bakeoff
 
-    parameters = {cell.architecture: cell.n_parameters for cell in cells.values()}
+    parameters = {cell.architecture: cell.n_parameters for cell in trained_cells(cells)}
     result = bakeoff.choose_winner(load_scores(scorecard), parameters)
     progress.finish("bake-off", result.explanation, reused=None)
     return WinnerRef(architecture=result.winner, scorecard_id=scorecard.scorecard_id, reason=result.explanation)
@@ -193,6 +247,15 @@ def load_scores(scorecard: ScorecardRef) -> pd.DataFrame:
 def load_out_of_fold(scorecard: ScorecardRef) -> pd.DataFrame:
     """The out-of-fold forecasts behind the scores, with the columns of `OUT_OF_FOLD_COLUMNS`."""
     return read_parquet(scorecard, _OUT_OF_FOLD)
+
+
+def seed_dispersion(scorecard: ScorecardRef) -> pd.DataFrame:
+    """RMSE ratio to last price of every member alone, the network in full, with mean and spread over the members.
+
+    One row per `architecture`, `target`, `fold` (`all`: pooled) and `horizon_months`; further columns as of
+    `evaluation.dispersion.member_ratios`.
+    """
+    return read_parquet(scorecard, _SEEDS)
 
 
 def lambda_table(scorecard: ScorecardRef) -> list[dict[str, Any]]:
@@ -229,12 +292,16 @@ def pooled_metrics(
 
 
 def leaderboard(scorecard: ScorecardRef) -> list[dict[str, Any]]:
-    """One record per entry, networks first: MAPE in percent and RMSE ratio to last price, per horizon.
+    """One record per entry: MAPE in percent and RMSE ratio to last price, per horizon. Networks with the weight that
+    they earned come first, then their other entries, benchmarks last.
 
-    All entries on the same dates: those on which every one of them has a forecast.
+    All entries and horizons on the same dates: those on which every one of them has a forecast.
     """
+    from cbi_pipeline.evaluation.benchmarks import BENCHMARKS
+
+    by_rule = [row["architecture"] for row in lambda_table(scorecard)]
     entries = list(load_scores(scorecard)["entry"].unique())
-    entries.sort(key=lambda entry: (entry in ("last_price", "futures_curve", "anchor"), entry))
+    entries.sort(key=lambda entry: (entry not in by_rule, entry in BENCHMARKS))
     records = []
     for entry in entries:
         metrics = pooled_metrics(scorecard, entry, common_rows=True)
@@ -251,6 +318,7 @@ def leaderboard(scorecard: ScorecardRef) -> list[dict[str, Any]]:
 
 def scorecard_span(scorecard: ScorecardRef) -> str:
     """The as-of dates that the leaderboard is made of, in words: those that all entries have."""
-    rows = load_out_of_fold(scorecard)
-    first, last = rows["as_of_date"].min().date(), rows["as_of_date"].max().date()
-    return f"out of fold, {first} to {last}, common dates"
+    from cbi_pipeline.evaluation.metrics import common_rows
+
+    dates = common_rows(load_out_of_fold(scorecard))["as_of_date"]
+    return f"out of fold, {dates.min().date()} to {dates.max().date()}, common dates"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cbi_pipeline import progress
 from cbi_pipeline.contracts.folds import FoldSpec
 from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, RawTableRef
-from cbi_pipeline.profiles import Profile
+from cbi_pipeline.profiles import Profile, RollingFolds
 from cbi_pipeline.provenance import source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore, sha256_file
 from cbi_pipeline.stages.features import load_features
@@ -17,6 +17,8 @@ from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.raw import content_of, load_raw_tables
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cbi_pipeline.evaluation.benchmarks import Market
     from cbi_pipeline.features.driver_set import DriverSet
     from cbi_pipeline.modeling.anchor import AnchorFit
@@ -40,7 +42,7 @@ def fit_anchors(
         The reference, and one record per fold and horizon with the coefficients.
     """
     progress.report(ANCHOR_STAGE, 0, 1)
-    folds, serving = _cut_folds(features, profile)
+    folds, serving = cut_folds(load_features(features).index, profile)
 
     def build(folder: Path) -> None:
         from cbi_pipeline.evaluation.benchmarks import fold_anchor, prepare_market
@@ -70,6 +72,23 @@ def fit_anchors(
     span = f"{len(folds)} folds, tests {folds[0].test_start} to {folds[-1].test_end}"
     progress.finish(ANCHOR_STAGE, span, reused=artifact.reused)
     return reference, _coefficients(reference)
+
+
+def cut_folds(sessions: pd.Index, profile: Profile) -> tuple[list[FoldSpec], FoldSpec]:
+    """The walk-forward folds of a profile, oldest first, and the fold that serves, which trains on the same span.
+
+    Raises:
+        ModelError: the sessions are too few for the profile.
+    """
+    import pandas as pd
+
+    from cbi_pipeline.evaluation.walk_forward import make_expanding_folds, make_folds, serving_fold
+
+    days, spans = pd.DatetimeIndex(sessions), profile.folds.model_dump(exclude={"kind"})
+    train = profile.folds.train_sessions if isinstance(profile.folds, RollingFolds) else None
+    make = make_folds if isinstance(profile.folds, RollingFolds) else make_expanding_folds
+    serving = serving_fold(days, train_sessions=train, validation_sessions=profile.folds.validation_sessions)
+    return make(days, **spans), serving
 
 
 def fit_scalers(features: FeaturesRef, anchors: FoldsRef, store: ArtifactStore) -> FoldsRef:
@@ -134,15 +153,6 @@ def scaler_file(folder: Path, fold: str) -> Path:
 def fold_named(reference: FoldsRef, name: str) -> FoldSpec:
     """The fold of that name, the serving fold included."""
     return next(fold for fold in (*reference.folds, reference.serving) if fold.name == name)
-
-
-def _cut_folds(features: FeaturesRef, profile: Profile) -> tuple[list[FoldSpec], FoldSpec]:
-    import pandas as pd
-
-    from cbi_pipeline.evaluation.walk_forward import make_folds, serving_fold
-
-    sessions = pd.DatetimeIndex(load_features(features).index)
-    return make_folds(sessions, **profile.spans), serving_fold(sessions, **profile.training_spans)
 
 
 def _coefficients(anchors: FoldsRef) -> list[dict[str, Any]]:

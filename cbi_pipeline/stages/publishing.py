@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cbi_pipeline import progress
-from cbi_pipeline.contracts.references import PredictionsRef, ScorecardRef, WarehouseRef
-from cbi_pipeline.contracts.warehouse import METRICS, PREDICTIONS
-from cbi_pipeline.provenance import code_commit
-from cbi_pipeline.stages.evaluation import load_scores
+from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.references import Cell, CellRef, PredictionsRef, ScorecardRef, WarehouseRef
+from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS
+from cbi_pipeline.modeling.config import TARGETS, Target
+from cbi_pipeline.provenance import code_commit, content_key
+from cbi_pipeline.stages.evaluation import FULL_RESIDUAL_SUFFIX, RAW_SUFFIX, load_scores, pooled_metrics
+from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.serving import load_forecast_rows, stored_rows
+from cbi_pipeline.stages.training import cell_record, trained_cells
 
 if TYPE_CHECKING:
     from cbi_pipeline.warehouse.base import MergeResult, Warehouse
 
 LATEST_VIEW = "vw_latest_forecast"
+_EXPERIMENTS_SQL = "SELECT * FROM experiments ORDER BY created_at DESC, scorecard_id, architecture, target"
 _FIRST_PUBLISHED_SQL = "SELECT DISTINCT dataset_version FROM metrics WHERE scorecard_id = @scorecard_id"
 
 
@@ -58,6 +66,70 @@ def publish_metrics(scorecard: ScorecardRef, warehouse: Warehouse, *, run_id: st
         for record in load_scores(scorecard).to_dict("records")
     ]
     return _reference(METRICS.name, warehouse, warehouse.merge(METRICS.name, rows))
+
+
+def publish_experiments(
+    scorecard: ScorecardRef, cells: Mapping[str, Cell], warehouse: Warehouse, *, profile: str, run_id: str
+) -> WarehouseRef:
+    """Write what was trained and how the scorecard judged it, one row per architecture and target.
+
+    Raises:
+        ModelError: a cell failed, or was changed since it was stored.
+    """
+    trained = trained_cells(cells)
+    stamp: dict[str, Any] = {
+        "scorecard_id": scorecard.scorecard_id,
+        "profile": profile,
+        "dataset_version": scorecard.dataset_version,
+        "feature_hash": scorecard.feature_hash,
+        "created_at": datetime.now(UTC),
+        "run_id": run_id,
+        "code_commit": code_commit(),
+    }
+    rows = [
+        {**_experiment(scorecard, [cell for cell in trained if cell.architecture == architecture], target), **stamp}
+        for architecture in dict.fromkeys(cell.architecture for cell in trained)
+        for target in TARGETS
+    ]
+    return _reference(EXPERIMENTS.name, warehouse, warehouse.merge(EXPERIMENTS.name, rows))
+
+
+def experiments(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Every row of the table `experiments`, newest run first."""
+    return warehouse.query(_EXPERIMENTS_SQL).to_pylist()
+
+
+def experiment_id(indexes: Sequence[Mapping[str, Any]], target: Target) -> str:
+    """Hash of all that decides the cells of an architecture for one target; their indexes as the store writes them.
+
+    The configuration of the other target, which lies in the same folders, has no part in it.
+    """
+    decides = [{**i["inputs"], "config": i["inputs"]["config"][target], "libraries": i["libraries"]} for i in indexes]
+    return content_key(cells=sorted(decides, key=lambda one: one["fold"]["name"]))[:16]
+
+
+def _experiment(scorecard: ScorecardRef, cells: Sequence[CellRef], target: Target) -> dict[str, Any]:
+    """What one architecture was trained with for one target, and its errors when nothing shrinks it."""
+    records = [cell_record(cell) for cell in cells]
+    own = [record["targets"][target] for record in records]
+    members = [member for trained in own for member in trained["members"]]
+    entry = cells[0].architecture + (RAW_SUFFIX if target == "raw" else FULL_RESIDUAL_SUFFIX)
+    errors = pooled_metrics(scorecard, entry, common_rows=True)
+    return {
+        "experiment_id": experiment_id([read_json(cell, "artifact.json") for cell in cells], target),
+        "architecture": cells[0].architecture,
+        "target": target,
+        "entry": entry,
+        "config": json.dumps(own[0]["config"], sort_keys=True),
+        "folds": len(cells),
+        "members": cells[0].members,
+        "parameters": cells[0].n_parameters,
+        "device": records[0]["device"],
+        "torch_version": records[0]["torch"],
+        "validation_loss": fmean(member["history"][member["best_epoch"]]["validation_loss"] for member in members),
+        **{f"rmse_ratio_{h}m": errors.get(h, {}).get("rmse_ratio") for h in HORIZONS_MONTHS},
+        "training_seconds": sum(trained["seconds"] for trained in own),
+    }
 
 
 def latest_forecast(warehouse: Warehouse) -> tuple[WarehouseRef, list[dict[str, Any]]]:

@@ -3,55 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts.feature_lock import FeatureLock
-from cbi_pipeline.contracts.folds import FoldSpec
-from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, SelectionRef
+from cbi_pipeline.contracts.references import Cell, CellRef, SelectionRef
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.features.catalogue import CATALOGUE
-from cbi_pipeline.profiles import Profile
 from cbi_pipeline.provenance import source_hash
-from cbi_pipeline.registry.artifact_store import ArtifactStore
+from cbi_pipeline.stages.cell_inputs import cell_inputs
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.folds import load_market, load_scaler
-from cbi_pipeline.stages.training import cell_inputs, load_weights
+from cbi_pipeline.stages.training import TrainingRun, load_config, load_weights, trained_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cbi_pipeline.evaluation.feature_selection import Selection
-    from cbi_pipeline.modeling.training import CellInputs
+    from cbi_pipeline.modeling.cells import CellInputs
 
 STAGE = "feature selection"
 _RECORD: Final = "selection.json"
 _RANKED_WITH: Final = ("shap", "numba")
 
 
-def select_chosen_features(
-    features: FeaturesRef,
-    anchors: FoldsRef,
-    scalers: FoldsRef,
-    cells: Mapping[str, CellRef],
-    profile: Profile,
-    seed: int,
-    store: ArtifactStore,
-) -> SelectionRef:
+def select_chosen_features(cells: Mapping[str, Cell], run: TrainingRun) -> SelectionRef:
     """Rank the features in the training part of every fold, keep the stable ones and lock them.
 
     The networks' own attributions are recorded beside the ranks; they do not decide.
 
     Raises:
-        ModelError: a cell was trained on other features, folds or scalers.
+        ModelError: a cell failed, or was trained on other features, folds or scalers.
         FeatureError: too few features are usable, or a fold's training part is too short.
     """
     progress.report(STAGE, 0, 1)
-    for cell in cells.values():
-        if (cell.features_key, cell.anchors_key, cell.scalers_key) != (features.key, anchors.key, scalers.key):
+    trained = trained_cells(cells)
+    for cell in trained:
+        if cell.model_dump(include=set(run.keys)) != run.keys:
             raise ModelError(
                 f"feature selection, cell {cell.architecture}, {cell.fold}",
                 "it was trained on other features, folds or scalers than the selection is made of.",
@@ -59,10 +50,9 @@ def select_chosen_features(
             )
 
     def build(folder: Path) -> None:
-        record = _select(features, anchors, scalers, cells, profile, seed)
-        (folder / _RECORD).write_text(json.dumps(record, indent=1, allow_nan=False))
+        (folder / _RECORD).write_text(json.dumps(_select(trained, run), indent=1, allow_nan=False))
 
-    artifact = store.get_or_build("selection", _inputs(features, anchors, scalers, cells, profile, seed), build)
+    artifact = run.store.get_or_build("selection", _inputs(trained, run), build)
     lock = FeatureLock.model_validate(read_json(artifact, _RECORD)["lock"])
     progress.finish(STAGE, f"{len(lock.names)} of {len(CATALOGUE)} features locked", reused=artifact.reused)
     return SelectionRef(
@@ -70,11 +60,9 @@ def select_chosen_features(
         key=artifact.key,
         path=artifact.path,
         reused=artifact.reused,
-        features_key=features.key,
-        anchors_key=anchors.key,
-        scalers_key=scalers.key,
         chosen=lock.names,
         selected_hash=lock.hash,
+        **run.keys,
     )
 
 
@@ -88,23 +76,22 @@ def selection_record(selection: SelectionRef) -> dict[str, Any]:
     return read_json(selection, _RECORD)
 
 
-def _inputs(
-    features: FeaturesRef,
-    anchors: FoldsRef,
-    scalers: FoldsRef,
-    cells: Mapping[str, CellRef],
-    profile: Profile,
-    seed: int,
-) -> dict[str, Any]:
+def required_features(run: TrainingRun) -> tuple[str, ...]:
+    """What the mean path of any network of the profile reads, each once, in their order."""
+    networks = [run.config(architecture, "anchored").network for architecture in run.profile.architectures]
+    return tuple(dict.fromkeys(name for network in networks for name in network.mean_path_inputs))
+
+
+def _inputs(cells: Sequence[CellRef], run: TrainingRun) -> dict[str, Any]:
     from importlib.metadata import version
 
     return {
-        "features": features.key,
-        "market": anchors.key,
-        "scalers": scalers.key,
-        "cells": sorted(cell.key for cell in cells.values()),
-        "required": list(profile.training.mean_path_inputs),
-        "seed": seed,
+        "features": run.features.key,
+        "market": run.anchors.key,
+        "scalers": run.scalers.key,
+        "cells": sorted(cell.key for cell in cells),
+        "required": list(required_features(run)),
+        "seed": run.seed,
         "ranked_with": {name: version(name) for name in _RANKED_WITH},
         "code": source_hash(
             "evaluation/feature_selection", "evaluation/network_attribution", "features/lock", "stages/selection"
@@ -112,26 +99,21 @@ def _inputs(
     }
 
 
-def _select(
-    features: FeaturesRef,
-    anchors: FoldsRef,
-    scalers: FoldsRef,
-    cells: Mapping[str, CellRef],
-    profile: Profile,
-    seed: int,
-) -> dict[str, Any]:
+def _select(cells: Sequence[CellRef], run: TrainingRun) -> dict[str, Any]:
     from cbi_pipeline.evaluation.feature_selection import rank_features, select_features
     from cbi_pipeline.features.lock import lock_features
 
-    frame, market = load_features(features), load_market(anchors)
+    frame, market = load_features(run.features), load_market(run.anchors)
     ranks, networks = {}, {}
-    for done, fold in enumerate(anchors.folds):
-        progress.report(STAGE, done, len(anchors.folds), fold.name)
-        cell = cell_inputs(frame, fold, market, load_scaler(scalers, fold))
-        ranks[fold.name] = rank_features(fold_training_part(frame, cell, market.targets), seed)
-        for reference in (c for c in cells.values() if c.fold == fold.name):
-            networks[f"{reference.architecture}|{fold.name}"] = _attribution(reference, fold, cell, profile, seed)
-    selection = select_features(ranks, profile.training.mean_path_inputs)
+    for done, fold in enumerate(run.anchors.folds):
+        progress.report(STAGE, done, len(run.anchors.folds), fold.name)
+        cell = cell_inputs(frame, fold, market, load_scaler(run.scalers, fold), "anchored")
+        ranks[fold.name] = rank_features(fold_training_part(frame, cell, market.targets), run.seed)
+        for reference in (c for c in cells if c.fold == fold.name):
+            note = f"{fold.name}, attribution of {reference.architecture}"
+            progress.report(STAGE, done, len(run.anchors.folds), note)
+            networks[f"{reference.architecture}|{fold.name}"] = _attribution(reference, cell, run.seed)
+    selection = select_features(ranks, required_features(run))
     pillars = {feature.name: feature.pillar for feature in CATALOGUE}
     return {
         "lock": lock_features(selection.chosen, selection.required_by_network).model_dump(mode="json"),
@@ -163,15 +145,15 @@ def fold_training_part(frame: pd.DataFrame, cell: CellInputs, targets: pd.DataFr
     )
 
 
-def _attribution(reference: CellRef, fold: FoldSpec, cell: CellInputs, profile: Profile, seed: int) -> dict[str, float]:
+def _attribution(reference: CellRef, cell: CellInputs, seed: int) -> dict[str, float]:
     import numpy as np
 
     from cbi_pipeline.evaluation.network_attribution import network_attribution
 
-    progress.report(STAGE, 0, 1, f"{fold.name}, attribution of {reference.architecture}")
-    config = profile.training.model_copy(update={"architecture": reference.architecture})
     rows = np.flatnonzero(cell.train_mask.any(axis=1))
-    values = network_attribution(config, load_weights(reference), cell.features, cell.feature_names, rows, seed)
+    values = network_attribution(
+        load_config(reference), load_weights(reference), cell.features, cell.feature_names, cell.calendar, rows, seed
+    )
     return {str(name): float(value) for name, value in values.items()}
 
 

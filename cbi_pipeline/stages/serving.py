@@ -30,7 +30,7 @@ from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.folds import load_anchor, scaler_file
 from cbi_pipeline.stages.raw import load_raw_tables
 from cbi_pipeline.stages.selection import load_lock
-from cbi_pipeline.stages.training import TrainingRun, load_weights, train_one
+from cbi_pipeline.stages.training import TrainingRun, load_config, load_weights, train_one
 
 if TYPE_CHECKING:
     from cbi_pipeline.registry.artifacts import LoadedModel
@@ -51,6 +51,8 @@ def refit_champion(
 ) -> ModelRef:
     """Train the winner on the serving fold, store the model whole with its feature lock, then move the champion alias.
 
+    The champion learns the anchored target alone, and is given the locked features alone.
+
     Raises:
         ModelError: winner, scorecard, selection and training inputs do not belong together; the alias stays as it is.
     """
@@ -67,15 +69,18 @@ def refit_champion(
             "materialise scorecard, bakeoff_winner, feature_selection and champion together, or run `cbi run`.",
         )
     fold = run.anchors.serving
-    cell, _ = train_one(winner.architecture, fold, run, stage=CHAMPION_STAGE)
+    lock = load_lock(selection)
+    cell = train_one(
+        winner.architecture, fold, run, targets=("anchored",), feature_names=lock.names, stage=CHAMPION_STAGE
+    )
     weights = serving_lambdas(scorecard, winner.architecture)
     content = ModelContent(
         state_dict=load_weights(cell),
-        config=run.config(winner.architecture).model_dump(mode="json"),
+        config=load_config(cell).model_dump(mode="json"),
         scaler_path=scaler_file(run.scalers.path, fold.name),
         feature_names=FEATURE_NAMES,
         feature_hash=run.features.feature_hash,
-        feature_lock=load_lock(selection),
+        feature_lock=lock,
         anchor={
             "fit": load_anchor(run.anchors, fold).model_dump(mode="json"),
             "lambda": {str(horizon): weights[horizon] for horizon in HORIZONS_MONTHS},

@@ -1,22 +1,24 @@
-"""Training of cells (architecture x fold): inputs put together, result stored the moment it is there."""
+"""Training of cells (architecture x fold): each learns both targets, and is stored the moment it is there."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.folds import FoldSpec
-from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef
+from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
+from cbi_pipeline.contracts.references import Cell, CellRef, FailedCellRef, FeaturesRef, FoldsRef
 from cbi_pipeline.errors import ModelError
-from cbi_pipeline.modeling.config import TrainingConfig
+from cbi_pipeline.modeling.config import TARGETS, Architecture, Target, TrainingConfig
 from cbi_pipeline.profiles import Profile
 from cbi_pipeline.provenance import source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore, verify_artifact
+from cbi_pipeline.stages.cell_inputs import cell_inputs, only_features
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.folds import fold_named, load_market, load_scaler
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from cbi_pipeline.evaluation.benchmarks import Market
-    from cbi_pipeline.features.driver_set import DriverSet
-    from cbi_pipeline.modeling.training import CellInputs, OnEpoch
+    from cbi_pipeline.modeling.cells import OnEpoch, TrainedCell
 
 STAGE = "training"
-_WEIGHTS, _RECORD, _RESIDUALS = "weights.safetensors", "cell.json", "residuals.parquet"
+_RECORD, _FORECASTS = "cell.json", "forecasts.parquet"
+
+
+class FailedTraining(ModelError):
+    """The training of one cell failed by itself: its loss is no number, or a part of it has no usable row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,161 +64,277 @@ class TrainingRun:
                 "materialise curated_features, fitted_anchor and fitted_scaler together, or run `cbi run`.",
             )
 
-    def config(self, architecture: str) -> TrainingConfig:
-        """Configuration of one architecture in this run."""
-        return self.profile.training.model_copy(update={"architecture": architecture, "seed": self.seed})
+    @property
+    def keys(self) -> dict[str, str]:
+        """Keys of the data, as references that are made of them record them."""
+        return {
+            "features_key": self.features.key,
+            "anchors_key": self.anchors.key,
+            "scalers_key": self.scalers.key,
+        }
+
+    def config(self, architecture: str, target: Target) -> TrainingConfig:
+        """How an architecture of the profile is built and trained for a target in this run."""
+        return self.profile.training(cast("Architecture", architecture), target, self.seed)
 
 
 def train_cells(
-    cells: Sequence[tuple[str, str]], run: TrainingRun, on_cell: Callable[[CellRef], None] | None = None
-) -> tuple[list[CellRef], list[list[dict[str, Any]]]]:
+    cells: Sequence[tuple[str, str]], run: TrainingRun, on_cell: Callable[[Cell], None] | None = None
+) -> list[Cell]:
     """Train every (architecture, fold), each stored as soon as it is done.
+
+    A cell whose training fails by itself is recorded with the reason, and the others go on.
 
     Args:
         cells: architecture and fold name of each.
         run: what they share.
-        on_cell: told of each finished cell.
+        on_cell: told of each cell that is done.
 
     Returns:
-        Per cell: its reference, and its losses by epoch.
+        One reference a cell.
     """
-    references, histories = [], []
+    references: list[Cell] = []
     for done, (architecture, fold_name) in enumerate(cells):
-        reference, history = train_one(architecture, fold_named(run.anchors, fold_name), run, at=(done, len(cells)))
+        fold = fold_named(run.anchors, fold_name)
+        try:
+            reference: Cell = train_one(architecture, fold, run, at=(done, len(cells)))
+        except FailedTraining as error:
+            reason = f"{error.subject}: {error.rule}"
+            reference = FailedCellRef(architecture=architecture, fold=fold.name, reason=reason, **run.keys)
         references.append(reference)
-        histories.append(history)
         if on_cell is not None:
             on_cell(reference)
-    reused = sum(reference.reused for reference in references)
-    seconds = sum(reference.seconds for reference in references if not reference.reused)
-    still = sum(reference.best_epoch == 0 for reference in references)
-    note = f"{len(cells) - reused} cells trained in {seconds:.0f} s on {run.device.type}, {reused} re-used"
-    if still:
-        note += f"; {still} never beat the anchor on validation and add nothing"
-    progress.finish(STAGE, note, reused=reused == len(cells))
-    return references, histories
+    trained = [reference for reference in references if isinstance(reference, CellRef)]
+    new = [reference for reference in trained if not reference.reused]
+    progress.finish(STAGE, _outcome(references, trained, new, run), reused=not new and len(trained) == len(cells))
+    return references
+
+
+def _outcome(cells: Sequence[Cell], trained: Sequence[CellRef], new: Sequence[CellRef], run: TrainingRun) -> str:
+    seconds = sum(cell.seconds for cell in new)
+    note = f"{len(new)} cells trained in {seconds:.0f} s on {run.device.type}, {len(trained) - len(new)} re-used"
+    if len(cells) > len(trained):
+        note += f", {len(cells) - len(trained)} failed"
+    best = [epoch for cell in trained for epoch in cell.best_epochs["anchored"]]
+    if still := best.count(0):
+        note += f"; {still} of {len(best)} networks never beat the anchor on validation and add nothing"
+    return note
 
 
 def train_one(
-    architecture: str, fold: FoldSpec, run: TrainingRun, *, at: tuple[int, int] = (0, 1), stage: str = STAGE
-) -> tuple[CellRef, list[dict[str, Any]]]:
+    architecture: str,
+    fold: FoldSpec,
+    run: TrainingRun,
+    *,
+    targets: Sequence[Target] = TARGETS,
+    feature_names: tuple[str, ...] | None = None,
+    at: tuple[int, int] = (0, 1),
+    stage: str = STAGE,
+) -> CellRef:
     """Train one cell, or find it if the same inputs, configuration, code, device type and number of
     threads (the order of sums depends on it) made it before.
 
     Args:
+        targets: what its networks learn, each target by its own members.
+        feature_names: all that the networks are given; every feature if None.
         at: how many cells are done, of how many, for the progress display.
         stage: name of the stage in the progress display.
+
+    Raises:
+        FailedTraining: the training failed by itself.
+        ModelError: something that it needs is missing or was altered.
     """
     import torch
 
-    config = run.config(architecture)
+    configs = {target: run.config(architecture, target) for target in targets}
     inputs = {
         "features": run.features.key,
         "market": run.anchors.key,
         "scaler": run.scalers.sha256_by_fold[fold.name],
         "fold": fold.model_dump(mode="json"),
-        "config": config.model_dump(mode="json"),
+        "config": {target: config.model_dump(mode="json") for target, config in configs.items()},
+        "feature_names": feature_names,
         "device": run.device.type,
         "threads": torch.get_num_threads(),
-        "code": source_hash("modeling", "evaluation/walk_forward", "evaluation/benchmarks", "stages/training"),
-    }
-
-    def on_epoch(epoch: int, epochs: int, train_loss: float, validation_loss: float) -> None:
-        note = f"{architecture} {fold.name}, epoch {epoch}: loss {train_loss:.3f}, validation {validation_loss:.3f}"
-        progress.report(stage, at[0] * epochs + epoch, at[1] * epochs, note)
+        "code": source_hash(
+            "modeling", "market_calendar", "evaluation/walk_forward", "evaluation/benchmarks", "stages/cell_inputs",
+            "stages/training",
+        ),
+    }  # fmt: skip
+    units = sum(config.members * config.fit.epochs for config in configs.values())
+    progress.report(stage, at[0] * units, at[1] * units, f"{architecture} {fold.name}")
 
     def build(folder: Path) -> None:
-        _train_into(folder, fold, run, config, on_epoch)
+        done = at[0] * units
+        for target, config in configs.items():
+            on_epoch = _reporter(stage, f"{architecture} {fold.name}, {target}", config.members, done, at[1] * units)
+            trained[target] = _train(fold, run, config, feature_names, on_epoch)
+            done += config.members * config.fit.epochs
+        _store(trained, folder, run)
 
-    progress.report(stage, at[0] * config.epochs, at[1] * config.epochs, f"{architecture} {fold.name}")
+    trained: dict[Target, TrainedCell] = {}
     artifact = run.store.get_or_build("cells", inputs, build)
-    record = read_json(artifact, _RECORD)
-    reference = CellRef(
+    record = read_json(artifact, _RECORD)["targets"]
+    return CellRef(
         kind=artifact.kind,
         key=artifact.key,
         path=artifact.path,
         reused=artifact.reused,
         architecture=architecture,
         fold=fold.name,
-        features_key=run.features.key,
-        anchors_key=run.anchors.key,
-        scalers_key=run.scalers.key,
-        best_epoch=record["best_epoch"],
-        n_parameters=record["n_parameters"],
-        seconds=record["seconds"],
+        members=len(record[targets[0]]["members"]),
+        n_parameters=record[targets[0]]["n_parameters"],
+        best_epochs={target: tuple(m["best_epoch"] for m in own["members"]) for target, own in record.items()},
+        seconds=sum(own["seconds"] for own in record.values()),
+        **run.keys,
     )
-    return reference, record["history"]
 
 
-def load_residuals(cell: CellRef) -> pd.DataFrame:
-    """Bounded residuals of the cell's test rows: index as-of date, one column per horizon, units of sigma_h."""
-    return read_parquet(cell, _RESIDUALS).rename(columns=int)
+def _reporter(stage: str, name: str, members: int, done: int, total: int) -> OnEpoch:
+    def on_epoch(member: int, epoch: int, epochs: int, train_loss: float, validation_loss: float) -> None:
+        which = f" seed {member + 1} of {members}" if members > 1 else ""
+        note = f"{name}{which}, epoch {epoch}: loss {train_loss:.3f}, validation {validation_loss:.3f}"
+        progress.report(stage, done + member * epochs + epoch, total, note)
+
+    return on_epoch
 
 
-def load_weights(cell: CellRef) -> dict[str, torch.Tensor]:
-    """Best weights of the cell, float32 on the CPU."""
-    import safetensors.torch
-
-    return safetensors.torch.load_file(verify_artifact(cell.path) / _WEIGHTS)
-
-
-def _train_into(folder: Path, fold: FoldSpec, run: TrainingRun, config: TrainingConfig, on_epoch: OnEpoch) -> None:
-    import dataclasses
-
-    import pandas as pd
-    import safetensors.torch
-
+def _train(
+    fold: FoldSpec,
+    run: TrainingRun,
+    config: TrainingConfig,
+    feature_names: tuple[str, ...] | None,
+    on_epoch: OnEpoch,
+) -> TrainedCell:
     from cbi_pipeline.modeling.training import train_cell
 
-    frame = load_features(run.features)
-    trained = train_cell(
-        cell_inputs(frame, fold, load_market(run.anchors), load_scaler(run.scalers, fold)), config, run.device, on_epoch
+    frame, market, drivers = load_features(run.features), load_market(run.anchors), load_scaler(run.scalers, fold)
+    cell = cell_inputs(frame, fold, market, drivers, config.target)
+    if feature_names is not None:
+        cell = only_features(cell, feature_names)
+    try:
+        return train_cell(cell, config, run.device, on_epoch)
+    except ModelError as error:
+        subject = f"cell {config.architecture}, {fold.name}, {config.target}, {error.subject}"
+        raise FailedTraining(subject, error.rule, error.fix) from error
+
+
+def _store(trained: Mapping[Target, TrainedCell], folder: Path, run: TrainingRun) -> None:
+    import pandas as pd
+    import safetensors.torch
+    import torch
+
+    dates = load_features(run.features).index
+    for target, cell in trained.items():
+        safetensors.torch.save_file(cell.state_dict, folder / _weights_file(target))
+    pd.concat([_long(target, cell, dates) for target, cell in trained.items()]).to_parquet(
+        folder / _FORECASTS, index=False
     )
-    safetensors.torch.save_file(trained.state_dict, folder / _WEIGHTS)
-    pd.DataFrame(
-        trained.predictions, index=frame.index[trained.prediction_rows], columns=[str(h) for h in HORIZONS_MONTHS]
-    ).to_parquet(folder / _RESIDUALS)
     record = {
-        "best_epoch": trained.best_epoch,
-        "n_parameters": trained.n_parameters,
-        "n_train": trained.n_train,
-        "n_validation": trained.n_validation,
-        "seconds": trained.seconds,
-        "device": trained.device,
-        "history": [dataclasses.asdict(epoch) for epoch in trained.history],
+        "device": run.device.type,
+        "torch": torch.__version__,
+        "targets": {target: _record(cell) for target, cell in trained.items()},
     }
     (folder / _RECORD).write_text(json.dumps(record, indent=1))
 
 
-def cell_inputs(frame: pd.DataFrame, fold: FoldSpec, market: Market, drivers: DriverSet) -> CellInputs:
-    """All that the network of a fold learns from: scaled features, residual targets, purged masks, test rows.
+def _record(cell: TrainedCell) -> dict[str, Any]:
+    return {
+        "config": cell.config.model_dump(mode="json"),
+        "n_parameters": cell.n_parameters,
+        "n_train": cell.n_train,
+        "n_validation": cell.n_validation,
+        "seconds": cell.seconds,
+        "members": [
+            {
+                "seed": member.seed,
+                "best_epoch": member.best_epoch,
+                "seconds": member.seconds,
+                "history": [asdict(epoch) for epoch in member.history],
+            }
+            for member in cell.members
+        ],
+    }
 
-    The anchor under its targets is fitted on labels known before the validation part, so that neither part
-    of the training sees the other's outcomes; the anchor that forecasts is fitted up to the test start.
 
-    Args:
-        frame: [T, F] curated features.
-        fold: the fold to learn and to forecast.
-        market: prices, anchor inputs, volatilities and outcomes of every session of the frame.
-        drivers: the driver set fitted on the fold's training part.
-    """
-    import numpy as np
+def _long(target: Target, cell: TrainedCell, dates: pd.Index) -> pd.DataFrame:
+    """Forecasts of every member, one row per member, as-of date and horizon; columns of `load_forecasts`."""
     import pandas as pd
 
-    from cbi_pipeline.evaluation.benchmarks import residual_targets
-    from cbi_pipeline.evaluation.walk_forward import fold_masks
-    from cbi_pipeline.modeling.anchor import anchor_log_return, fit_anchor
-    from cbi_pipeline.modeling.training import CellInputs
-
-    sessions = pd.DatetimeIndex(frame.index)
-    fit = fit_anchor(market.front, market.inputs, market.state, pd.Timestamp(fold.validation_start))
-    anchor = anchor_log_return(fit, market.inputs.loc[sessions], market.state)
-    masks = fold_masks(fold, sessions, market.targets.loc[sessions])
-    return CellInputs(
-        feature_names=tuple(frame.columns),
-        features=drivers.transform(frame),
-        targets=residual_targets(market, anchor)[list(HORIZONS_MONTHS)].to_numpy(),
-        train_mask=masks.train,
-        validation_mask=masks.validation,
-        prediction_rows=np.flatnonzero(masks.test),
+    asked = dates[cell.prediction_rows]
+    by = pd.MultiIndex.from_product(
+        [asked, range(len(cell.members)), HORIZONS_MONTHS], names=["as_of_date", "member", "horizon_months"]
     )
+    offsets = cell.offsets.reshape(-1, len(QUANTILE_COLUMNS))
+    columns = {f"offset_{name}": column for name, column in zip(QUANTILE_COLUMNS, offsets.T, strict=True)}
+    frame = pd.DataFrame({"median": cell.medians.ravel(), **columns}, index=by).reset_index()
+    return frame.assign(target=target)[["target", "member", "as_of_date", "horizon_months", "median", *columns]]
+
+
+def _weights_file(target: Target) -> str:
+    return f"{target}.safetensors"
+
+
+def trained_cells(cells: Mapping[str, Cell]) -> list[CellRef]:
+    """The cells of a complete table, in its order.
+
+    Raises:
+        ModelError: the training of a cell failed; all that did are named, with the reasons.
+    """
+    failed = [f"{c.architecture}, {c.fold} ({c.reason})" for c in cells.values() if isinstance(c, FailedCellRef)]
+    if failed:
+        raise ModelError(
+            f"{len(failed)} of {len(cells)} cells",
+            f"the table of trained cells is incomplete, these failed: {'; '.join(failed)}",
+            "remove the cause, then run `cbi run`: it trains only what is missing.",
+        )
+    return [cell for cell in cells.values() if isinstance(cell, CellRef)]
+
+
+def load_forecasts(cell: CellRef) -> pd.DataFrame:
+    """Forecasts of the cell's test rows, one row per target, member, as-of date and horizon.
+
+    `median` is in units of sigma_h; `offset_q05` ... `offset_q95` are quantiles less the median, in units of the
+    density's sigma.
+    """
+    return read_parquet(cell, _FORECASTS)
+
+
+def load_member_medians(cell: CellRef, target: Target) -> list[pd.DataFrame]:
+    """Medians of each member on the cell's test rows: index as-of date, one column per horizon, units of sigma_h."""
+    rows = load_forecasts(cell).query("target == @target").astype({"median": float})
+    by = {"index": "as_of_date", "columns": "horizon_months", "values": "median"}
+    return [rows[rows["member"] == member].pivot(**by) for member in range(cell.members)]
+
+
+def load_residuals(cell: CellRef) -> pd.DataFrame:
+    """What the network adds to the anchor on the test rows, mean of the members; as `load_member_medians`."""
+    return mean_of(load_member_medians(cell, "anchored"))
+
+
+def load_raw(cell: CellRef) -> pd.DataFrame:
+    """The network's forecast of the log return itself on the test rows, mean of members; as `load_member_medians`."""
+    return mean_of(load_member_medians(cell, "raw"))
+
+
+def mean_of(members: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean of frames with the same index and columns."""
+    return sum(members[1:], start=members[0]) / len(members)
+
+
+def load_weights(cell: CellRef, target: Target = "anchored") -> dict[str, torch.Tensor]:
+    """Best weights of all members for a target (the keys of `networks.Ensemble`), float32 on the CPU."""
+    import safetensors.torch
+
+    return safetensors.torch.load_file(verify_artifact(cell.path) / _weights_file(target))
+
+
+def load_config(cell: CellRef, target: Target = "anchored") -> TrainingConfig:
+    """What the networks of a target were trained with; the inputs of both paths are named."""
+    return TrainingConfig.model_validate(cell_record(cell)["targets"][target]["config"])
+
+
+def cell_record(cell: CellRef) -> dict[str, Any]:
+    """How the training went: `device`, `torch`, and of each of the `targets` its config, counts, seconds and `members`
+    (seed, best epoch, seconds, history by epoch)."""
+    return read_json(cell, _RECORD)

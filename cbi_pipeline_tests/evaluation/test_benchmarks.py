@@ -26,12 +26,12 @@ from cbi_pipeline.modeling.anchor import anchor_log_return
 from cbi_pipeline.modeling.volatility import density_sigma, state_at
 from cbi_pipeline.profiles import get_profile
 
-QUICK = get_profile("quick")
+SPANS = get_profile("quick").folds.model_dump(exclude={"kind"})
 
 
 @pytest.fixture(scope="module")
 def oof(market: Market) -> pd.DataFrame:
-    return benchmark_frames(market, make_folds(pd.DatetimeIndex(market.front.index), **QUICK.spans))
+    return benchmark_frames(market, make_folds(pd.DatetimeIndex(market.front.index), **SPANS))
 
 
 def test_rows_follow_the_contract(oof: pd.DataFrame, market: Market) -> None:
@@ -72,7 +72,7 @@ def test_realised_and_spread_by_hand(oof: pd.DataFrame, market: Market) -> None:
 
 
 def test_residual_is_what_the_anchor_leaves(market: Market) -> None:
-    fold = make_folds(pd.DatetimeIndex(market.front.index), **QUICK.spans)[2]
+    fold = make_folds(pd.DatetimeIndex(market.front.index), **SPANS)[2]
     inputs = market.inputs.loc[scored_dates(market, fold)]
     anchor = anchor_log_return(fold_anchor(market, fold), inputs, market.state)
     target = residual_targets(market, anchor)

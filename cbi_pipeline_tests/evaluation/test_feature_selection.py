@@ -26,8 +26,8 @@ from cbi_pipeline.evaluation.feature_selection import (
 from cbi_pipeline.evaluation.walk_forward import make_folds
 from cbi_pipeline.features.driver_set import fit_driver_set
 from cbi_pipeline.profiles import get_profile
+from cbi_pipeline.stages.cell_inputs import cell_inputs
 from cbi_pipeline.stages.selection import fold_training_part
-from cbi_pipeline.stages.training import cell_inputs
 
 SESSIONS = pd.bdate_range("2015-01-01", periods=760).to_numpy("datetime64[ns]")
 NAMES = tuple(f"f{k:02d}" for k in range(12))
@@ -37,13 +37,15 @@ NAMES = tuple(f"f{k:02d}" for k in range(12))
 def real(starter_features, _starter_tables):
     """Features, market and the first of the quick profile's folds."""
     market = prepare_market(_starter_tables)
-    fold = make_folds(pd.DatetimeIndex(starter_features.index), **get_profile("quick").spans)[0]
+    fold = make_folds(
+        pd.DatetimeIndex(starter_features.index), **get_profile("quick").folds.model_dump(exclude={"kind"})
+    )[0]
     return starter_features, market, fold
 
 
 def real_part(features, market, fold):
     drivers = fit_driver_set(features, fold.train_start, fold.train_end)
-    return fold_training_part(features, cell_inputs(features, fold, market, drivers), market.targets)
+    return fold_training_part(features, cell_inputs(features, fold, market, drivers, "anchored"), market.targets)
 
 
 def arrays(seed=0):

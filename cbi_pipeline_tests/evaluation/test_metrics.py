@@ -112,3 +112,17 @@ def test_entries_are_compared_on_the_rows_that_all_of_them_have() -> None:
     got = scores[(scores["entry"] == "net") & (scores["fold"] == "common")].set_index("metric")["value"]
     wanted = alone[alone["fold"] == "all"].set_index("metric")["value"]
     assert got.to_dict() == pytest.approx(wanted.to_dict(), nan_ok=True)
+
+
+def test_horizons_are_compared_on_the_same_dates() -> None:
+    """Decision 0010: a date whose 12-month outcome is not known yet does not count at 3 months either."""
+    short, long = normal_rows("net", "fold_1", 3, 0.05, n=300), normal_rows("net", "fold_1", 12, 0.05, n=300)
+    long.loc[long.index[-120:], "realised_price"] = np.nan
+    oof = pd.concat([short, long], ignore_index=True)
+    scores = m.score(oof)
+    counts = scores[scores["metric"] == "mape"].set_index(["fold", "horizon_months"])["n"].to_dict()
+    assert counts == {
+        ("fold_1", 3): 300, ("fold_1", 12): 180, ("all", 3): 300, ("all", 12): 180, ("common", 3): 180,
+        ("common", 12): 180,
+    }  # fmt: skip
+    assert set(m.common_rows(oof)["as_of_date"]) == set(short["as_of_date"][:180])

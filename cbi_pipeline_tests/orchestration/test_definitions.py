@@ -45,6 +45,7 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | MARKET),
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
     "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
+    "warehouse/experiments": ("warehouse", {"duckdb"}, {"scorecard", "trained_models"}),
     "warehouse/vw_latest_forecast": ("warehouse", {"duckdb"}, {"warehouse/predictions"}),
 }
 """Asset: group, kinds, what it depends on (the data path of design.md, section 2). A change here is a decision."""
@@ -97,14 +98,14 @@ def test_tables_show_their_columns(graph):
     assert column_names(graph, "curated_features") == list(FEATURE_NAMES)
 
 
-@pytest.mark.parametrize("profile", ["quick", "smoke"])
+@pytest.mark.parametrize("profile", ["quick", "full", "smoke"])
 def test_trained_models_are_partitioned_by_architecture_and_fold(tmp_path, profile):
     graph = build_definitions(settings_of(tmp_path, profile=profile)).resolve_asset_graph()
     partitions = graph.get(dg.AssetKey("trained_models")).partitions_def
     dimensions = {d.name: d.partitions_def.get_partition_keys() for d in partitions.partitions_defs}
     expected = get_profile(profile)
     assert dimensions == {"architecture": list(expected.architectures), "fold": list(expected.fold_names)}
-    assert len(expected.fold_names) == {"quick": 5, "smoke": 1}[profile]
+    assert len(expected.fold_names) == {"quick": 5, "full": 12, "smoke": 1}[profile]
     others = [key for key in graph.get_all_asset_keys() if key != dg.AssetKey("trained_models")]
     assert not any(graph.get(key).is_partitioned for key in others)
 
@@ -134,7 +135,7 @@ def test_retrain_is_everything(definitions):
 def test_daily_forecasts_and_trains_nothing(definitions):
     fitted = {"fitted_anchor", "fitted_scaler", "trained_models", "scorecard", "bakeoff_winner", "champion"}
     fitted |= {"feature_selection"}
-    assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {"warehouse/metrics"}
+    assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {"warehouse/metrics", "warehouse/experiments"}
 
 
 @pytest.mark.parametrize("job", ["retrain", "daily"])
@@ -147,6 +148,7 @@ def test_checks_block_what_comes_after(graph):
     assert checks == {
         ("curated_features", "features_are_locked"),
         *(("curated_features", name) for name in FEATURE_VALIDATION),
+        ("trained_models", "every_cell_trained"),
         ("scorecard", "every_entry_is_scored_at_every_horizon"),
         ("warehouse/predictions", "stored_rows_equal_the_forecast"),
     }

@@ -7,8 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cbi_pipeline.contracts.references import CellRef, PredictionsRef
+from cbi_pipeline.contracts.references import CellRef, FailedCellRef, PredictionsRef
 from cbi_pipeline.errors import CbiError
+from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.io import ReferenceIOManager
 
 REFERENCE = PredictionsRef(
@@ -34,10 +35,22 @@ def cell(fold: str) -> CellRef:
         features_key="f",
         anchors_key="a",
         scalers_key="s",
-        best_epoch=0,
+        members=3,
         n_parameters=10,
+        best_epochs={"anchored": (0, 2, 4), "raw": (1, 0, 3)},
         seconds=0.5,
     )
+
+
+FAILED = FailedCellRef(
+    architecture="tcn",
+    fold="fold_2",
+    features_key="f",
+    anchors_key="a",
+    scalers_key="s",
+    reason="epoch 1 batch 3 (rows 252..283): The training loss is nan.",
+)
+TABLE = {"fold_1": cell("fold_1"), "fold_2": FAILED}
 
 
 @dg.asset(key=["warehouse", "one"])
@@ -58,6 +71,22 @@ def cells(context: dg.AssetExecutionContext) -> dict[str, CellRef]:
 @dg.asset
 def reads_cells(cells: dict[str, CellRef]) -> None:
     assert cells == {"fold_1": cell("fold_1"), "fold_2": cell("fold_2")}
+
+
+@dg.asset(dagster_type=Cells, partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run())
+def table(context: dg.AssetExecutionContext):
+    return {key: TABLE[key] for key in context.partition_keys}
+
+
+@dg.asset
+def reads_table(table: Cells) -> None:
+    assert table == TABLE
+    assert [type(one) for one in table.values()] == [CellRef, FailedCellRef]
+
+
+@dg.asset(dagster_type=Cells)
+def no_table():
+    return {"fold_1": "trained"}
 
 
 @dg.asset(ins={"one": dg.AssetIn(["warehouse", "one"])})
@@ -93,6 +122,20 @@ def test_partitions_have_a_file_each_and_come_back_together(run, tmp_path):
     folder = tmp_path / "references" / "cells"
     assert sorted(file.name for file in folder.iterdir()) == ["fold_1.json", "fold_2.json"]
     assert run(cells, reads_cells, selection=[reads_cells]).success
+
+
+def test_trained_and_failed_cells_come_back_as_what_they_were(run, tmp_path):
+    tags = {"dagster/asset_partition_range_start": "fold_1", "dagster/asset_partition_range_end": "fold_2"}
+    run(table, tags=tags)
+    assert run(table, reads_table, selection=[reads_table]).success
+    stored = (tmp_path / "references" / "table" / "fold_2.json").read_text()
+    assert FailedCellRef.model_validate_json(stored) == FAILED
+
+
+def test_what_is_no_cell_is_not_stored(run, tmp_path):
+    with pytest.raises(dg.DagsterTypeCheckDidNotPass):
+        run(no_table)
+    assert not (tmp_path / "references").exists()
 
 
 def test_one_partition_leaves_the_others_alone(run, tmp_path):

@@ -9,18 +9,35 @@ import pytest
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
-from cbi_pipeline.contracts.references import FeaturesRef, ModelRef, PredictionsRef, ScorecardRef, WarehouseRef
-from cbi_pipeline.contracts.warehouse import METRICS, PREDICTIONS
+from cbi_pipeline.contracts.references import (
+    FeaturesRef,
+    ModelRef,
+    PredictionsRef,
+    ScorecardRef,
+    WarehouseRef,
+    WinnerRef,
+)
+from cbi_pipeline.contracts.warehouse import METRICS
 from cbi_pipeline.errors import CbiError, ModelError, WarehouseError
 from cbi_pipeline.evaluation.metrics import METRICS as METRIC_NAMES
 from cbi_pipeline.modeling import training
+from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
 from cbi_pipeline.orchestration import checks
 from cbi_pipeline.orchestration.resources import WarehouseResource
 from cbi_pipeline.orchestration.run import execute_job, load_reference
 from cbi_pipeline.registry.champion import load_champion, read_champion
+from cbi_pipeline.reports.console import ENTRY_TITLES
 from cbi_pipeline.stages import evaluation
 from cbi_pipeline.stages.evaluation import load_scores
-from cbi_pipeline_tests.projects import change_warehouse, copy_project, flip_byte, run_job, stored
+from cbi_pipeline_tests.projects import (
+    change_warehouse,
+    copy_project,
+    flip_byte,
+    forecasts,
+    run_job,
+    stored,
+    without_stamps,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +51,12 @@ STAGES = [
     "scorecard",
     "bake-off",
     "table metrics",
+    "table experiments",
     "champion",
     "forecast",
     "table predictions",
     "vw_latest_forecast",
 ]
-
-
-def forecasts(settings):
-    return [dict(zip(PREDICTIONS.column_names, row, strict=True)) for row in stored(settings)["predictions"]]
 
 
 @pytest.fixture
@@ -61,7 +75,7 @@ def no_training(monkeypatch):
 def test_every_stage_reports_that_it_computed(finished_run):
     assert sorted(finished_run.events) == sorted(STAGES)
     assert not [stage for stage in STAGES if finished_run.events[stage].reused]
-    assert "1 cells trained" in finished_run.events["training"].note
+    assert "3 cells trained" in finished_run.events["training"].note
 
 
 def test_what_is_returned_is_what_the_warehouse_holds(finished_run):
@@ -114,7 +128,9 @@ def test_the_champion_is_whole_and_signed_off(finished_run):
     champion = load_champion(settings.models_dir)
     assert champion.path == finished_run.outcome.model_path
     assert load_reference(settings, "champion", ModelRef).model_version == champion.model_version
-    assert champion.model_version.startswith("tcn-20241231-")
+    winner = load_reference(settings, "bakeoff_winner", WinnerRef).architecture
+    assert winner in ARCHITECTURES
+    assert champion.model_version.startswith(f"{winner}-20241231-")
     assert set(champion.anchor["lambda"]) == {"3", "6", "9", "12"}
     assert champion.metrics["by_horizon"]["3"]["mape"] > 0
 
@@ -126,7 +142,9 @@ def test_the_metrics_table_is_the_scorecard(finished_run):
     expected = [tuple(None if v != v else v for v in record) for record in scores[names].itertuples(index=False)]
     assert sorted((tuple(row[name] for name in names) for row in published), key=str) == sorted(expected, key=str)
     assert {row["metric"] for row in published} == set(METRIC_NAMES)
-    assert len(published) == 5 * 4 * len(("fold_1", "all", "common")) * len(METRIC_NAMES)
+    entries = {row["entry"] for row in published}
+    assert entries == set(ENTRY_TITLES)
+    assert len(published) == len(entries) * 4 * len(("fold_1", "all", "common")) * len(METRIC_NAMES)
 
 
 # --- runs after it -----------------------------------------------------------------------------------------------
@@ -137,7 +155,7 @@ def test_a_second_run_trains_nothing_and_changes_no_row(finished_run, copied_set
     assert not [stage for stage, event in events.items() if event.reused is False]
     runs_every_time = [stage for stage, event in events.items() if event.reused is None]
     assert sorted(runs_every_time) == ["bake-off", "raw tables", "vw_latest_forecast"]
-    assert "1 re-used" in events["training"].note
+    assert "3 re-used" in events["training"].note
     assert outcome.published == "0 new, 4 already published"
     assert stored(copied_settings) == finished_run.stored
     assert outcome.forecast == finished_run.outcome.forecast
@@ -169,7 +187,7 @@ def test_another_seed_is_another_model_and_old_rows_stay(finished_run, tmp_path)
     settings = copy_project(finished_run.settings, tmp_path / "copy", seed=1)
     outcome, events = run_job(settings)
     assert [stage for stage in ("curated features", "anchor", "scaler") if not events[stage].reused] == []
-    assert "1 cells trained" in events["training"].note
+    assert "3 cells trained" in events["training"].note
     assert outcome.model_path.name != finished_run.outcome.model_path.name
     assert outcome.published == "4 new, 0 already published"
     after = stored(settings)["predictions"]
@@ -177,6 +195,8 @@ def test_another_seed_is_another_model_and_old_rows_stay(finished_run, tmp_path)
     assert set(finished_run.stored["predictions"]) < set(after)
     assert {row["model_version"] for row in outcome.forecast} == {outcome.model_path.name}
     assert read_champion(settings.models_dir).model_version == outcome.model_path.name
+    assert set(finished_run.stored["experiments"]) < set(stored(settings)["experiments"])
+    assert len({row[0] for row in stored(settings)["experiments"]}) == 2 * len(ARCHITECTURES) * len(TARGETS)
 
 
 def test_daily_trains_nothing_and_changes_no_row(finished_run, copied_settings, no_training):
@@ -192,12 +212,8 @@ def test_daily_makes_the_same_forecast_again_where_none_is_published(finished_ru
     outcome, events = run_job(copied_settings, "daily")
     assert outcome.published == "4 new, 0 already published"
     assert not events["forecast"].reused
-    stamps = {"run_id", "created_at"}
-    for again, before in zip(outcome.forecast, finished_run.outcome.forecast, strict=True):
-        assert {k: v for k, v in again.items() if k not in stamps} == {
-            k: v for k, v in before.items() if k not in stamps
-        }
-        assert again["run_id"] == outcome.run_id
+    assert without_stamps(outcome.forecast) == without_stamps(finished_run.outcome.forecast)
+    assert {row["run_id"] for row in outcome.forecast} == {outcome.run_id}
 
 
 # --- what must be refused ----------------------------------------------------------------------------------------
@@ -309,7 +325,7 @@ def test_features_of_another_catalogue_fail_their_check(finished_run):
 def test_references_are_readable_json_without_data(finished_run):
     folder = finished_run.settings.dagster_dir / "references"
     files = sorted(folder.rglob("*.json"))
-    assert len(files) == 7 + 3 + 1 + 1 + 2 + 2 + 3
+    assert len(files) == 7 + 3 + 3 + 1 + 2 + 2 + 4
     for file in files:
         assert file.stat().st_size < 5_000
         assert json.loads(file.read_text())

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cbi_pipeline.contracts.feature_lock import FeatureLock, lock_hash
-from cbi_pipeline.modeling.config import TrainingConfig
-from cbi_pipeline.modeling.tcn import TemporalConvolutionalNetwork
+from cbi_pipeline.modeling.config import TcnConfig, TrainingConfig
+from cbi_pipeline.modeling.networks import build_ensemble
 from cbi_pipeline.registry.artifacts import ModelContent, model_version, save_model
 
 
@@ -26,10 +26,13 @@ def lock_of(*names: str) -> FeatureLock:
 def content(tmp_path: Path) -> ModelContent:
     scaler = tmp_path / "fitted"
     scaler.write_bytes(b"bytes of a fitted scaler, opaque to the registry")
-    config = TrainingConfig(filters=8, norm_groups=2, mean_path_inputs=("a", "b"))
+    network = TcnConfig(
+        zl_inputs=("a",), context_inputs=("b",), spread_inputs=("a", "b"), filters=8, norm_groups=2, context_width=8
+    )
+    config = TrainingConfig(network=network, members=2)
     torch.manual_seed(1)
     return ModelContent(
-        state_dict=TemporalConvolutionalNetwork(config).state_dict(),
+        state_dict={name: 0.1 * torch.randn_like(w) for name, w in build_ensemble(config).state_dict().items()},
         config=config.model_dump(mode="json"),
         scaler_path=scaler,
         feature_names=("a", "b", "c"),

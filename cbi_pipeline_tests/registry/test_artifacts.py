@@ -15,7 +15,7 @@ import torch
 from cbi_pipeline.contracts.feature_lock import FeatureLock, lock_hash
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TrainingConfig
-from cbi_pipeline.modeling.tcn import load_network
+from cbi_pipeline.modeling.networks import load_ensemble
 from cbi_pipeline.registry import artifacts
 from cbi_pipeline.registry.artifacts import (
     MANIFEST_FILE,
@@ -42,10 +42,20 @@ def test_a_model_comes_back_as_it_was_saved(content: ModelContent, saved: Path) 
     assert set(model.manifest.packages) == {"python", "torch", "scikit-learn"}
 
     config = TrainingConfig.model_validate(content.config)
-    before = load_network(config, content.state_dict)
-    after = load_network(TrainingConfig.model_validate(model.config), model.state_dict)
-    x = torch.randn(3, config.n_channels, 252)
-    assert torch.equal(before.last_state(x), after.last_state(x))
+    before = load_ensemble(config, content.state_dict)
+    after = load_ensemble(TrainingConfig.model_validate(model.config), model.state_dict)
+    inputs = [torch.randn(3, *shape) for shape in before.members[0].input_shapes().values()]
+    for one, two in zip(before(*inputs), after(*inputs), strict=True):
+        assert torch.equal(one, two)
+    assert bool((before(*inputs).median != 0).all())
+
+
+def test_the_card_says_what_the_model_is_and_what_it_reads(content: ModelContent, saved: Path) -> None:
+    card = (saved / "model_card.md").read_text()
+    n_weights = sum(tensor.numel() for tensor in content.state_dict.values())
+    assert f"architecture: tcn, members: 2 (seeds 20241231, 20241232), {n_weights:,} weights" in card
+    assert "path to the mean: a, b\n" in card
+    assert "path to the spread: a, b\n" in card
 
 
 def test_same_content_is_reused_and_never_rewritten(content: ModelContent, models: Path, saved: Path) -> None:
@@ -117,8 +127,8 @@ def test_what_cannot_be_stored_leaves_nothing_behind(content: ModelContent, mode
     with pytest.raises(ModelError, match=r"metrics\.json"):
         model_version("tcn", SESSION, replace(content, metrics={"mape": float("nan")}))
     broken = dict(content.state_dict)
-    broken["bottleneck.0.bias"] = torch.full_like(broken["bottleneck.0.bias"], float("inf"))
-    with pytest.raises(ModelError, match=r"weights bottleneck\.0\.bias"):
+    broken["members.1.fusion.0.bias"] = torch.full_like(broken["members.1.fusion.0.bias"], float("inf"))
+    with pytest.raises(ModelError, match=r"weights members\.1\.fusion\.0\.bias"):
         model_version("tcn", SESSION, replace(content, state_dict=broken))
     with pytest.raises(ModelError, match="scaler file"):
         model_version("tcn", SESSION, replace(content, scaler_path=models / "absent"))
@@ -205,6 +215,13 @@ def test_a_lock_that_does_not_fit_the_model_is_refused(
     name = model_version("tcn", SESSION, unfit)
     with pytest.raises(ModelError, match="feature lock does not fit"):
         load_model(save_model(models, name, unfit))
+
+
+def test_a_network_whose_spread_reads_what_is_not_locked_is_refused(content: ModelContent, models: Path) -> None:
+    network = {**content.config["network"], "spread_inputs": ["a", "b", "c"]}
+    unfit = replace(content, config={**content.config, "network": network})
+    with pytest.raises(ModelError, match=r"inputs that are not locked: \['c'\]"):
+        load_model(save_model(models, model_version("tcn", SESSION, unfit), unfit))
 
 
 def test_a_lock_whose_hash_is_not_its_own_is_refused(content: ModelContent, models: Path) -> None:

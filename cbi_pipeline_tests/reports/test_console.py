@@ -1,18 +1,29 @@
 from __future__ import annotations
 
 import io
-from datetime import date
+from datetime import UTC, date, datetime
 
+import pytest
 from rich.console import Console
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.errors import WarehouseError
-from cbi_pipeline.reports.console import RunDisplay, error_panel, forecast_table, leaderboard_table, status_reasons
+from cbi_pipeline.modeling.config import ARCHITECTURES
+from cbi_pipeline.reports import console as console_module
+from cbi_pipeline.reports.console import (
+    ENTRY_TITLES,
+    RunDisplay,
+    error_panel,
+    experiments_table,
+    forecast_table,
+    leaderboard_table,
+    status_reasons,
+)
 
 
-def printed(renderable, *, terminal: bool = False) -> str:
-    console = Console(file=io.StringIO(), width=140, force_terminal=terminal)
+def printed(renderable, *, terminal: bool = False, width: int = 140) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
     console.print(renderable)
     return console.file.getvalue()
 
@@ -65,6 +76,62 @@ def test_the_leaderboard_has_a_line_an_entry_in_the_given_order():
     assert lines[0].count("13.5  0.947") == 4
 
 
+@pytest.mark.parametrize(
+    ("entry", "title"),
+    [
+        ("lstm_mha", "LSTM + attention on anchor"),
+        ("tcn_lambda_0.1", "TCN, lambda 0.1"),
+        ("nbeatsx_lambda_0.25", "N-BEATSx, lambda 0.25"),
+        ("tcn_lambda_1", "TCN, full residual"),
+        ("lstm_mha_raw", "LSTM + attention, raw"),
+        ("last_price", "last price"),
+    ],
+)
+def test_every_entry_has_a_title(entry, title):
+    assert ENTRY_TITLES[entry] == title
+
+
+def test_titles_are_as_many_as_entries_and_all_different():
+    assert len(ENTRY_TITLES) == len(set(ENTRY_TITLES.values())) == 5 * len(ARCHITECTURES) + 3
+
+
+def experiment(**changes):
+    row = {
+        "experiment_id": "0123456789abcdef",
+        "architecture": "nbeatsx",
+        "target": "raw",
+        "profile": "full",
+        "folds": 12,
+        "members": 3,
+        "validation_loss": 0.41251,
+        **{f"rmse_ratio_{h}m": 1 + h / 1000 for h in HORIZONS_MONTHS},
+        "training_seconds": 61.7,
+        "created_at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    }
+    return row | changes
+
+
+def test_an_experiment_has_its_figures_at_every_width():
+    for width in (80, 140):
+        text = printed(
+            experiments_table([experiment(), experiment(architecture="tcn", rmse_ratio_9m=None)]), width=width
+        )
+        lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if "│" in line]
+        assert lines == [
+            ["0123456789abcdef", "N-BEATSx", "0.413", "1.003", "1.006", "1.009", "1.012"],
+            ["2026-01-02 03:04", "raw, full", "12 x 3", "", "", "", ""],
+            ["0123456789abcdef", "TCN", "0.413", "1.003", "1.006", "", "1.012"],
+            ["2026-01-02 03:04", "raw, full", "12 x 3", "", "", "", ""],
+        ]
+
+
+def test_lines_part_the_leaderboard():
+    entries = ["lstm_mha", "tcn", "lstm_mha_raw", "lstm_mha_lambda_1", "tcn_raw", "last_price", "anchor"]
+    lines = printed(leaderboard_table([scores(entry, 10.0, 1.0) for entry in entries], "")).splitlines()
+    body = [line[0] for line in lines if line[:1] in "│├"]
+    assert "".join(body) == "││├││├│├││"
+
+
 def test_a_metric_that_is_not_known_is_left_empty():
     text = printed(leaderboard_table([scores("tcn", 13.5, None)], ""))
     assert "13.5" not in text
@@ -108,6 +175,29 @@ def test_a_terminal_shows_a_bar_while_a_stage_works_and_its_outcome_after():
     assert "✓" in done
     assert "re-used  43 features" in done
     assert "━" not in done
+
+
+def test_a_working_stage_shows_the_time_that_is_left(monkeypatch):
+    """Two of eight units took 30 seconds, so six take 90; five seconds later 85 are left."""
+    now = [0.0]
+    monkeypatch.setattr(console_module.time, "perf_counter", lambda: now[0])
+    display = RunDisplay(Console(file=io.StringIO(), force_terminal=True))
+    shown = []
+    with progress.listening(display.on_event):
+        for seconds, done in ((0.0, 0), (15.0, 1), (30.0, 2)):
+            now[0] = seconds
+            progress.report("training", done, 8, "cell 1/4 tcn fold_1, epoch 2/4")
+            shown.append(printed(display, terminal=True))
+        now[0] = 35.0
+        shown.append(printed(display, terminal=True))
+        progress.finish("training", "4 cells")
+        done_text = printed(display, terminal=True)
+    assert " left" not in shown[0]
+    assert "1 min 45 s left" in shown[1]
+    assert "1 min 30 s left" in shown[2]
+    assert "1 min 25 s left" in shown[3]
+    assert "cell 1/4 tcn fold_1, epoch 2/4" in shown[3]
+    assert " left" not in done_text
 
 
 def test_a_stage_that_never_finished_is_in_neither_list():

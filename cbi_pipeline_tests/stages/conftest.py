@@ -1,4 +1,4 @@
-"""Two folds of the smoke recipe on the starter bundle: what stages hand to each other, made once."""
+"""Two networks, two folds, two seeds of the smoke recipe on the starter bundle: what stages hand on, made once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import torch
 from cbi_pipeline import stages
 from cbi_pipeline.bundle.locate import find_bundle
 from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef, SelectionRef
-from cbi_pipeline.profiles import Profile, get_profile
+from cbi_pipeline.profiles import Profile, RollingFolds, get_profile
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline_tests.projects import new_project
 
-TWO_FOLDS = Profile(name="smoke", n_splits=2, training=get_profile("smoke").training)
-CELLS = [("tcn", "fold_1"), ("tcn", "fold_2")]
+TWO_FOLDS = get_profile("smoke").model_copy(
+    update={"folds": RollingFolds(n_splits=2), "architectures": ("tcn", "nbeatsx"), "members": 2}
+)
+CELLS = [(architecture, fold) for architecture in TWO_FOLDS.architectures for fold in TWO_FOLDS.fold_names]
 CPU = torch.device("cpu")
 
 
@@ -39,7 +41,7 @@ class Lineage:
 
     def train(self, store: ArtifactStore, cells=CELLS, *, seed: int = 1):
         """`train_cells` of this lineage into another store."""
-        return stages.train_cells(cells, self.run(store, seed))[0]
+        return stages.train_cells(cells, self.run(store, seed))
 
     def run(self, store: ArtifactStore, seed: int = 1) -> stages.TrainingRun:
         """The `TrainingRun` of this lineage into a store."""
@@ -57,10 +59,9 @@ def lineage(tmp_path_factory) -> Lineage:
     anchors, _ = stages.fit_anchors(features, market, TWO_FOLDS, store)
     scalers = stages.fit_scalers(features, anchors, store)
     run = stages.TrainingRun(features, anchors, scalers, TWO_FOLDS, 1, CPU, store)
-    trained, _ = stages.train_cells(CELLS, run)
-    cells = {f"tcn|{cell.fold}": cell for cell in trained}
+    cells = {f"{cell.architecture}|{cell.fold}": cell for cell in stages.train_cells(CELLS, run)}
     scorecard = stages.build_scorecard(features, anchors, cells, store)
-    selection = stages.select_chosen_features(features, anchors, scalers, cells, TWO_FOLDS, 1, store)
+    selection = stages.select_chosen_features(cells, run)
     return Lineage(store, TWO_FOLDS, raw, features, anchors, scalers, cells, scorecard, selection)
 
 

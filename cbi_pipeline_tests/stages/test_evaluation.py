@@ -1,17 +1,35 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cbi_pipeline import stages
 from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.references import FailedCellRef
 from cbi_pipeline.errors import ModelError
+from cbi_pipeline.evaluation import bakeoff
 from cbi_pipeline.evaluation.metrics import score
 from cbi_pipeline.stages.evaluation import load_out_of_fold, load_scores, pooled_metrics, serving_lambdas
-from cbi_pipeline.stages.folds import load_anchor, load_market
-from cbi_pipeline.stages.training import load_residuals
+from cbi_pipeline.stages.folds import load_market
+from cbi_pipeline.stages.training import load_forecasts, load_member_medians
 
-ENTRIES = ["tcn", "tcn_lambda_1", "anchor", "futures_curve", "last_price"]
+WAYS = ["", "_lambda_0.1", "_lambda_0.25", "_lambda_1", "_raw"]
+ENTRIES = [name + way for name in ("tcn", "nbeatsx") for way in WAYS] + ["anchor", "futures_curve", "last_price"]
+FIXED = {"_lambda_0.1": 0.1, "_lambda_0.25": 0.25, "_lambda_1": 1.0}
+
+
+def median_by_hand(cell, target):
+    """Mean over the two members of the stored medians, by as-of date and horizon."""
+    rows = load_forecasts(cell)
+    own = rows[rows["target"] == target].astype({"median": float})
+    return own.groupby(["as_of_date", "horizon_months"])["median"].sum() / 2
+
+
+def failed(cell) -> FailedCellRef:
+    """A cell as it is recorded when its training fails."""
+    kept = cell.model_dump(include={"architecture", "fold", "features_key", "anchors_key", "scalers_key"})
+    return FailedCellRef(reason="epoch 1 batch 2 (rows 3..4): The training loss is nan.", **kept)
 
 
 def test_every_entry_is_scored_on_the_same_rows(lineage):
@@ -32,26 +50,80 @@ def test_scores_can_be_recomputed_from_the_stored_rows(lineage):
     pd.testing.assert_frame_equal(load_scores(lineage.scorecard), recomputed)
 
 
-def test_the_full_residual_is_the_anchor_plus_the_network(lineage):
+@pytest.mark.parametrize("architecture", ["tcn", "nbeatsx"])
+def test_entries_are_the_anchor_plus_lambda_times_sigma_times_the_median(lineage, architecture):
     rows = load_out_of_fold(lineage.scorecard)
+    rows = rows.assign(log_return=np.log(rows["predicted_price"] / rows["last_price"]))
+    chosen = pd.DataFrame(stages.lambda_table(lineage.scorecard)).query("architecture == @architecture")
+    for fold in lineage.anchors.folds:
+        own = rows[rows["fold"] == fold.name].set_index(["as_of_date", "horizon_months"])
+        by_entry = dict(iter(own.groupby("entry")))
+        anchor = by_entry["anchor"]["log_return"]
+        move = by_entry["anchor"]["sigma_h"] * median_by_hand(lineage.cells[f"{architecture}|{fold.name}"], "anchored")
+        for way, weight in FIXED.items():
+            found = by_entry[architecture + way]["log_return"]
+            np.testing.assert_allclose(found, (anchor + weight * move).loc[found.index], atol=1e-12)
+        weights = chosen[chosen["fold"] == fold.name].set_index("horizon_months")["lambda_h"]
+        by_rule = by_entry[architecture]["log_return"]
+        earned = by_rule.index.get_level_values("horizon_months").map(weights).to_numpy()
+        np.testing.assert_allclose(by_rule, (anchor + earned * move).loc[by_rule.index], atol=1e-12)
+
+
+@pytest.mark.parametrize("architecture", ["tcn", "nbeatsx"])
+def test_raw_entries_are_the_last_price_plus_sigma_times_the_median(lineage, architecture):
+    rows = load_out_of_fold(lineage.scorecard).query("entry == @architecture + '_raw'")
+    assert not (rows["predicted_price"] == rows["last_price"]).all()
+    for fold, own in rows.groupby("fold"):
+        own = own.set_index(["as_of_date", "horizon_months"])
+        median = median_by_hand(lineage.cells[f"{architecture}|{fold}"], "raw").loc[own.index]
+        np.testing.assert_allclose(own["predicted_price"], own["last_price"] * np.exp(own["sigma_h"] * median))
+
+
+def test_some_network_moves_a_forecast(lineage):
+    """Else the two tests above would hold for a network that is not there."""
+    rows = load_out_of_fold(lineage.scorecard).set_index(["entry", "fold", "as_of_date", "horizon_months"])
+    price = rows["predicted_price"]
+    assert any((price[name + "_lambda_1"] != price["anchor"]).any() for name in ("tcn", "nbeatsx"))
+
+
+def test_dispersion_is_that_of_the_members_alone(lineage):
+    table = stages.seed_dispersion(lineage.scorecard).set_index(["architecture", "target", "fold", "horizon_months"])
+    assert len(table) == 2 * 2 * 3 * 4
+    assert table.index.is_unique
     market, fold = load_market(lineage.anchors), lineage.anchors.folds[1]
-    own = rows[(rows["entry"] == "tcn_lambda_1") & (rows["fold"] == fold.name)]
-    anchor = rows[(rows["entry"] == "anchor") & (rows["fold"] == fold.name)]
-    residual = load_residuals(lineage.cells["tcn|fold_2"])
-    for horizon in HORIZONS_MONTHS:
-        with_network = own[own["horizon_months"] == horizon].set_index("as_of_date")
-        without = anchor[anchor["horizon_months"] == horizon].set_index("as_of_date")
-        ratio = with_network["predicted_price"] / without["predicted_price"]
-        expected = (with_network["sigma_h"] * residual[horizon]).map(lambda move: pow(2.718281828459045, move))
-        pd.testing.assert_series_equal(ratio, expected, check_names=False, check_freq=False, rtol=1e-9)
-    assert load_anchor(lineage.anchors, fold)
-    assert market.front.loc[pd.Timestamp(fold.test_start)] == own["last_price"].iloc[0]
+    rows = load_out_of_fold(lineage.scorecard).query("entry == 'anchor' and fold == 'fold_2' and horizon_months == 6")
+    rows = rows.dropna(subset="realised_price").set_index("as_of_date")
+    realised = np.log(rows["realised_price"] / rows["last_price"]).to_numpy()
+    anchor = np.log(rows["predicted_price"] / rows["last_price"]).to_numpy()
+    for architecture in ("tcn", "nbeatsx"):
+        for target, base in (("anchored", anchor), ("raw", 0.0)):
+            members = load_member_medians(lineage.cells[f"{architecture}|fold_2"], target)
+            forecasts = [base + rows["sigma_h"].to_numpy() * own.loc[rows.index, 6].to_numpy() for own in members]
+            scale = np.sqrt(np.mean(realised**2))
+            ratios = [np.sqrt(np.mean((forecast - realised) ** 2)) / scale for forecast in forecasts]
+            found = table.loc[(architecture, target, "fold_2", 6)]
+            assert found["n"] == len(rows)
+            assert [found["member_1"], found["member_2"]] == pytest.approx(ratios)
+            assert found["mean"] == pytest.approx(np.mean(ratios))
+            assert found["standard_deviation"] == pytest.approx(abs(ratios[0] - ratios[1]) / np.sqrt(2), abs=1e-12)
+            of_mean = np.sqrt(np.mean((np.mean(forecasts, axis=0) - realised) ** 2)) / scale
+            assert found["of_mean_forecast"] == pytest.approx(of_mean)
+    assert market.front.loc[pd.Timestamp(fold.test_start)] == rows["last_price"].iloc[0]
+
+
+def test_pooled_dispersion_of_the_mean_forecast_is_the_score_of_the_full_entries(lineage):
+    table = stages.seed_dispersion(lineage.scorecard).query("fold == 'all'")
+    for row in table.to_dict("records"):
+        entry = row["architecture"] + {"anchored": "_lambda_1", "raw": "_raw"}[row["target"]]
+        score_of = pooled_metrics(lineage.scorecard, entry)[row["horizon_months"]]["rmse_ratio"]
+        assert row["of_mean_forecast"] == pytest.approx(score_of)
 
 
 def test_lambda_is_chosen_on_rows_whose_outcome_was_known(lineage):
     table = pd.DataFrame(stages.lambda_table(lineage.scorecard))
     assert sorted(table["fold"].unique()) == ["fold_1", "fold_2", "serving"]
-    assert len(table) == 3 * 4
+    assert len(table) == 2 * 3 * 4
+    table = table[table["architecture"] == "tcn"]
     first = table[table["fold"] == "fold_1"]
     assert (first["lambda_h"] == 0).all()
     assert (first["matured_rows"] == 0).all()
@@ -68,7 +140,8 @@ def test_lambda_is_chosen_on_rows_whose_outcome_was_known(lineage):
 
 def test_the_champion_serves_with_the_last_lambda(lineage):
     chosen = serving_lambdas(lineage.scorecard, "tcn")
-    table = [row for row in stages.lambda_table(lineage.scorecard) if row["fold"] == "serving"]
+    table = stages.lambda_table(lineage.scorecard)
+    table = [row for row in table if (row["fold"], row["architecture"]) == ("serving", "tcn")]
     assert chosen == {row["horizon_months"]: row["lambda_h"] for row in table}
     assert list(chosen) == list(HORIZONS_MONTHS)
 
@@ -76,7 +149,8 @@ def test_the_champion_serves_with_the_last_lambda(lineage):
 def test_the_leaderboard_has_networks_first_and_last_price_at_one(lineage):
     board = {record["entry"]: record for record in stages.leaderboard(lineage.scorecard)}
     assert set(board) == set(ENTRIES)
-    assert list(board)[:2] == ["tcn", "tcn_lambda_1"]
+    assert list(board)[:2] == ["tcn", "nbeatsx"]
+    assert set(list(board)[-3:]) == {"anchor", "futures_curve", "last_price"}
     common = pooled_metrics(lineage.scorecard, "tcn", common_rows=True)
     for horizon in HORIZONS_MONTHS:
         assert board["last_price"][f"rmse_ratio_{horizon}m"] == 1.0
@@ -84,17 +158,31 @@ def test_the_leaderboard_has_networks_first_and_last_price_at_one(lineage):
         assert board["tcn"][f"mape_{horizon}m"] == common[horizon]["mape"]
 
 
-def test_the_span_is_that_of_the_folds(lineage):
-    folds = lineage.anchors.folds
-    assert stages.scorecard_span(lineage.scorecard) == (
-        f"out of fold, {folds[0].test_start} to {folds[-1].test_end}, common dates"
-    )
+def test_the_span_is_that_of_the_dates_that_all_entries_have(lineage):
+    """The curve is missing on the last days of 2023, and no entry is compared there."""
+    rows = load_out_of_fold(lineage.scorecard)
+    curve = rows[(rows["entry"] == "futures_curve") & rows["realised_price"].notna()]["as_of_date"]
+    first = lineage.anchors.folds[0].test_start
+    assert stages.scorecard_span(lineage.scorecard) == f"out of fold, {first} to {curve.max().date()}, common dates"
 
 
 def test_an_incomplete_architecture_is_not_scored(lineage, other_store):
-    only = {"tcn|fold_1": lineage.cells["tcn|fold_1"]}
+    only = {key: cell for key, cell in lineage.cells.items() if key != "tcn|fold_2"}
     with pytest.raises(ModelError, match="missing \\['fold_2'\\]"):
         stages.build_scorecard(lineage.features, lineage.anchors, only, other_store)
+    assert not other_store.root.exists()
+
+
+def test_a_table_with_a_failed_cell_is_refused_by_name(lineage, other_store):
+    cells = {**lineage.cells, "tcn|fold_2": failed(lineage.cells["tcn|fold_2"])}
+    run = lineage.run(other_store)
+    for refused in (
+        lambda: stages.build_scorecard(lineage.features, lineage.anchors, cells, other_store),
+        lambda: stages.select_chosen_features(cells, run),
+        lambda: stages.choose_winner(lineage.scorecard, cells),
+    ):
+        with pytest.raises(ModelError, match=r"1 of 4 cells.*tcn, fold_2 \(epoch 1 batch 2.*loss is nan"):
+            refused()
     assert not other_store.root.exists()
 
 
@@ -105,8 +193,9 @@ def test_a_cell_of_another_profile_is_not_scored(lineage, other_store):
         stages.build_scorecard(lineage.features, lineage.anchors, cells, other_store)
 
 
-def test_the_only_network_wins(lineage):
+def test_a_network_wins_by_the_written_rule(lineage):
     winner = stages.choose_winner(lineage.scorecard, lineage.cells)
-    assert winner.architecture == "tcn"
+    parameters = {cell.architecture: cell.n_parameters for cell in lineage.cells.values()}
+    assert winner.architecture == bakeoff.choose_winner(load_scores(lineage.scorecard), parameters).winner
     assert winner.scorecard_id == lineage.scorecard.scorecard_id
-    assert "only network" in winner.reason
+    assert " beats " in winner.reason

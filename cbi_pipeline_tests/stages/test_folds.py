@@ -10,7 +10,7 @@ from cbi_pipeline.errors import FeatureError, ModelError
 from cbi_pipeline.evaluation.benchmarks import fold_anchor, prepare_market
 from cbi_pipeline.features.driver_set import fit_driver_set
 from cbi_pipeline.profiles import get_profile
-from cbi_pipeline.stages.folds import fold_named, load_anchor, load_market, load_scaler
+from cbi_pipeline.stages.folds import cut_folds, fold_named, load_anchor, load_market, load_scaler
 from cbi_pipeline_tests.projects import flip_byte
 
 
@@ -58,6 +58,16 @@ def test_other_folds_are_another_artifact(lineage):
     assert again.key == lineage.anchors.key
     one_fold, _ = stages.fit_anchors(lineage.features, lineage.market_tables, get_profile("smoke"), lineage.store)
     assert one_fold.key != lineage.anchors.key
+
+
+def test_folds_of_the_full_profile_are_twelve_years_that_train_from_the_first_session(starter_features):
+    folds, serving = cut_folds(starter_features.index, get_profile("full"))
+    assert [fold.name for fold in folds] == list(get_profile("full").fold_names)
+    assert {pd.Timestamp(fold.train_start) for fold in (*folds, serving)} == {starter_features.index[0]}
+    assert pd.Timestamp(serving.test_start) == starter_features.index[-1]
+    rolling, of_quick = cut_folds(starter_features.index, get_profile("quick"))
+    assert len(rolling) == 5
+    assert of_quick.train_start > serving.train_start
 
 
 def test_an_altered_anchor_is_refused(lineage, tmp_path):

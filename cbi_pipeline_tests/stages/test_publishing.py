@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from cbi_pipeline import stages
-from cbi_pipeline.contracts.references import PredictionsRef
-from cbi_pipeline.errors import WarehouseError
+from cbi_pipeline.contracts.references import FailedCellRef, PredictionsRef
+from cbi_pipeline.errors import ModelError, WarehouseError
+from cbi_pipeline.modeling.config import TARGETS
 from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.stages.evaluation import load_scores
 from cbi_pipeline.stages.publishing import differing_rows
@@ -56,6 +59,38 @@ def test_a_published_metric_never_changes(lineage, warehouse, monkeypatch):
     monkeypatch.setattr("cbi_pipeline.stages.publishing.load_scores", lambda _: other)
     with pytest.raises(WarehouseError, match="1 would"):
         stages.publish_metrics(lineage.scorecard, warehouse, run_id="two")
+
+
+def publish_experiments(lineage, warehouse, cells=None, **options):
+    options = {"profile": "smoke", "run_id": "one"} | options
+    return stages.publish_experiments(lineage.scorecard, cells or lineage.cells, warehouse, **options)
+
+
+def test_experiments_are_written_once(lineage, warehouse):
+    architectures = {cell.architecture for cell in lineage.cells.values()}
+    first = publish_experiments(lineage, warehouse)
+    second = publish_experiments(lineage, warehouse, profile="full", run_id="two")
+    assert (first.inserted, first.rows) == (2 * len(architectures),) * 2
+    assert (second.inserted, second.unchanged) == (0, first.rows)
+    rows = stages.experiments(warehouse)
+    assert {(row["architecture"], row["target"]) for row in rows} == set(product(architectures, TARGETS))
+    assert {(row["folds"], row["profile"], row["run_id"]) for row in rows} == {(2, "smoke", "one")}
+
+
+def test_a_published_experiment_never_changes(lineage, warehouse, monkeypatch):
+    publish_experiments(lineage, warehouse)
+    monkeypatch.setattr("cbi_pipeline.stages.publishing.pooled_metrics", lambda *_, **__: {})
+    with pytest.raises(WarehouseError, match="4 would"):
+        publish_experiments(lineage, warehouse)
+
+
+def test_an_experiment_with_a_failed_cell_is_not_published(lineage, warehouse):
+    key, cell = next(iter(lineage.cells.items()))
+    keys = cell.model_dump(include={"architecture", "fold", "features_key", "anchors_key", "scalers_key"})
+    failed = FailedCellRef(**keys, reason="The training loss is nan.")
+    with pytest.raises(ModelError, match="The training loss is nan"):
+        publish_experiments(lineage, warehouse, {**lineage.cells, key: failed})
+    assert stages.experiments(warehouse) == []
 
 
 def test_the_view_shows_what_was_published(predictions, warehouse):

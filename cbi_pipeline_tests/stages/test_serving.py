@@ -14,8 +14,9 @@ from cbi_pipeline.errors import FeatureError, ModelError
 from cbi_pipeline.evaluation.benchmarks import prepare_market
 from cbi_pipeline.features.driver_set import load_driver_set
 from cbi_pipeline.inference import forecast_rows
+from cbi_pipeline.market_calendar import calendar_phases
 from cbi_pipeline.modeling.config import TrainingConfig
-from cbi_pipeline.modeling.training import reference_residual
+from cbi_pipeline.modeling.training import reference_forecast
 from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.registry.champion import load_champion, read_champion
@@ -68,15 +69,17 @@ def predict(settings, **values):
 # --- inference -----------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_of_days_and_a_single_day_give_the_same_bits(model, starter_features):
+def test_a_batch_of_days_and_a_single_day_give_the_same_bits(model, starter_features, market):
     config = TrainingConfig.model_validate(model.config)
     scaled = load_driver_set(model.path, model.scaler_sha256).transform(starter_features)
     rows = np.arange(len(scaled) - 40, len(scaled))
     names = tuple(starter_features.columns)
-    batch = reference_residual(config, model.state_dict, scaled, names, rows)
+    phases = calendar_phases(starter_features.index, market.targets)
+    batch = reference_forecast(config, model.state_dict, scaled, names, phases, rows)
     for place in (0, 17, 39):
-        single = reference_residual(config, model.state_dict, scaled, names, rows[[place]])
-        assert single.tobytes() == batch[[place]].tobytes()
+        single = reference_forecast(config, model.state_dict, scaled, names, phases, rows[[place]])
+        for one, many in zip(single, batch, strict=True):
+            assert one.tobytes() == many[[place]].tobytes()
 
 
 def test_a_forecast_at_a_past_date_uses_nothing_later(model, starter_features, market):
@@ -122,11 +125,11 @@ def test_a_frame_that_breaks_the_lock_is_refused(model, starter_features, market
 def test_the_network_is_given_the_chosen_features_and_no_others(model, starter_features, market, monkeypatch):
     given = {}
 
-    def record(config, state_dict, features, feature_names, rows):
+    def record(config, state_dict, features, feature_names, *others):
         given.update(features=features, names=feature_names)
-        return reference_residual(config, state_dict, features, feature_names, rows)
+        return reference_forecast(config, state_dict, features, feature_names, *others)
 
-    monkeypatch.setattr("cbi_pipeline.inference.reference_residual", record)
+    monkeypatch.setattr("cbi_pipeline.inference.reference_forecast", record)
     forecast(model, starter_features, market, "2024-12-31")
     scaled = load_driver_set(model.path, model.scaler_sha256).transform(starter_features)
     columns = [starter_features.columns.get_loc(name) for name in model.feature_lock.names]
@@ -155,7 +158,7 @@ def refit(lineage, models_dir, scorecard=None, run=None, selection=None):
 def test_the_champion_is_named_after_the_last_session_and_its_content(refitted, lineage):
     models, reference = refitted
     assert read_champion(models).model_version == reference.model_version
-    assert reference.model_version.startswith("tcn-20241231-")
+    assert reference.model_version.startswith(f"{reference.architecture}-20241231-")
     model = load_champion(models)
     assert model.scaler_sha256 == lineage.scalers.sha256_by_fold["serving"]
     assert model.metrics["scorecard_id"] == lineage.scorecard.scorecard_id

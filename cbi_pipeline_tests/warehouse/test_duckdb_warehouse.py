@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from cbi_pipeline.contracts.warehouse import METRICS, PREDICTIONS, WAREHOUSE_TABLES
+from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS, WAREHOUSE_TABLES
 from cbi_pipeline.errors import WarehouseError
 from cbi_pipeline.warehouse import DuckDBWarehouse, MergeResult
 
@@ -353,6 +353,11 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 def test_metrics_may_only_lack_their_value():
     assert [column.name for column in METRICS.columns if column.mode == "NULLABLE"] == ["value"]
+
+
+def test_experiments_may_only_lack_errors():
+    ratios = [f"rmse_ratio_{horizon}m" for horizon in (3, 6, 9, 12)]
+    assert [column.name for column in EXPERIMENTS.columns if column.mode == "NULLABLE"] == ratios
 
 
 def test_importing_the_warehouse_loads_no_driver():

@@ -10,7 +10,7 @@ import pytest
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.forecast import ForecastRow, Status
-from cbi_pipeline.contracts.warehouse import METRICS, PREDICTIONS, WAREHOUSE_TABLES
+from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS, WAREHOUSE_TABLES
 
 
 def test_predictions_has_exactly_the_fields_of_a_forecast_row():
@@ -31,6 +31,7 @@ def test_keys_are_those_of_the_design():
     assert {name: table.key for name, table in WAREHOUSE_TABLES.items()} == {
         "predictions": ("as_of_date", "horizon_months", "model_version"),
         "metrics": ("scorecard_id", "entry", "horizon_months", "fold", "metric"),
+        "experiments": ("experiment_id", "scorecard_id"),
     }
 
 
@@ -38,7 +39,8 @@ def test_keys_are_those_of_the_design():
 def test_key_write_stamp_and_published_columns_are_all_columns_once(table):
     parts = [*table.key, *table.write_stamp, *table.published_columns]
     assert sorted(parts) == sorted(table.column_names)
-    assert set(table.write_stamp) == {"created_at", "run_id", "code_commit"}
+    of_the_run = {"profile", "dataset_version", "training_seconds"} if table is EXPERIMENTS else set()
+    assert set(table.write_stamp) == {"created_at", "run_id", "code_commit"} | of_the_run
     assert len(table.cluster_by) <= 4
     assert all(column.description for column in table.columns)
 

@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
+from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
+from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import ArtifactStoreResource
 
@@ -11,7 +12,7 @@ from cbi_pipeline.orchestration.resources import ArtifactStoreResource
 def scorecard(
     curated_features: FeaturesRef,
     fitted_anchor: FoldsRef,
-    trained_models: dict[str, CellRef],
+    trained_models: Cells,
     artifact_store: ArtifactStoreResource,
 ) -> dg.Output[ScorecardRef]:
     """Out-of-fold forecasts of the networks and the benchmarks on the same rows, and every metric of them."""
@@ -32,7 +33,7 @@ def scorecard(
 
 
 @dg.asset(group_name="evaluation", kinds={"python"}, owners=OWNERS)
-def bakeoff_winner(scorecard: ScorecardRef, trained_models: dict[str, CellRef]) -> dg.Output[WinnerRef]:
+def bakeoff_winner(scorecard: ScorecardRef, trained_models: Cells) -> dg.Output[WinnerRef]:
     """The network that serves: lowest mean rank over the horizons, ties to the fewer parameters."""
     from cbi_pipeline import stages
 

@@ -2,10 +2,11 @@
 
 import dagster as dg
 
-from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, SelectionRef
+from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, SelectionRef
+from cbi_pipeline.orchestration.assets.training import training_run
+from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, table
-from cbi_pipeline.orchestration.resources import ArtifactStoreResource, SettingsResource
-from cbi_pipeline.profiles import get_profile
+from cbi_pipeline.orchestration.resources import ArtifactStoreResource, DeviceResource, SettingsResource
 
 
 @dg.asset(group_name="evaluation", kinds={"scikitlearn"}, owners=OWNERS)
@@ -13,8 +14,9 @@ def feature_selection(
     curated_features: FeaturesRef,
     fitted_anchor: FoldsRef,
     fitted_scaler: FoldsRef,
-    trained_models: dict[str, CellRef],
+    trained_models: Cells,
     artifact_store: ArtifactStoreResource,
+    device: DeviceResource,
     run_settings: SettingsResource,
 ) -> dg.Output[SelectionRef]:
     """The 30 to 60 features that a model may read: ranked inside the training part of each fold, kept where stable.
@@ -24,16 +26,8 @@ def feature_selection(
     """
     from cbi_pipeline import stages
 
-    settings = run_settings.load()
-    reference = stages.select_chosen_features(
-        curated_features,
-        fitted_anchor,
-        fitted_scaler,
-        trained_models,
-        get_profile(settings.profile),
-        settings.seed,
-        artifact_store.open(),
-    )
+    run = training_run(curated_features, fitted_anchor, fitted_scaler, run_settings.load(), device, artifact_store)
+    reference = stages.select_chosen_features(trained_models, run)
     record = stages.selection_record(reference)
     return dg.Output(
         reference,

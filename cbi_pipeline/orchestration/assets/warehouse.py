@@ -3,9 +3,10 @@
 import dagster as dg
 
 from cbi_pipeline.contracts.references import PredictionsRef, ScorecardRef, WarehouseRef
-from cbi_pipeline.contracts.warehouse import METRICS, PREDICTIONS
+from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS
+from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, table, warehouse_table_schema
-from cbi_pipeline.orchestration.resources import WarehouseResource
+from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseResource
 
 _KIND = {"duckdb"}
 
@@ -54,6 +55,35 @@ def metrics(
     from cbi_pipeline import stages
 
     return _output(stages.publish_metrics(scorecard, warehouse.open(), run_id=context.run.run_id))
+
+
+@dg.asset(
+    key=["warehouse", "experiments"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=EXPERIMENTS.description,
+    metadata={"dagster/column_schema": warehouse_table_schema(EXPERIMENTS)},
+)
+def experiments(
+    context: dg.AssetExecutionContext,
+    scorecard: ScorecardRef,
+    trained_models: Cells,
+    warehouse: WarehouseResource,
+    run_settings: SettingsResource,
+) -> dg.Output[WarehouseRef]:
+    """Publish what was trained and how it fared, one row per architecture and target."""
+    from cbi_pipeline import stages
+
+    return _output(
+        stages.publish_experiments(
+            scorecard,
+            trained_models,
+            warehouse.open(),
+            profile=run_settings.load().profile,
+            run_id=context.run.run_id,
+        )
+    )
 
 
 @dg.asset(
