@@ -44,7 +44,7 @@ def build_curated_features(
     inputs = {
         "tables": content_of(raw),
         "feature_hash": feature_hash(),
-        "code": source_hash("features", "market_calendar", "contracts/tables"),
+        "code": source_hash("features", "fundamentals", "market_calendar", "contracts/tables"),
     }
     artifact = store.get_or_build("features", inputs, build)
     frame = read_parquet(artifact, _FRAME)

@@ -56,8 +56,11 @@ def fit_anchors(
     inputs = {
         "tables": content_of(raw),
         "folds": [fold.model_dump(mode="json") for fold in (*folds, serving)],
-        "code": source_hash("modeling/anchor", "modeling/volatility", "evaluation", "market_calendar", "stages/folds"),
-    }
+        "code": source_hash(
+            "fundamentals", "modeling/anchor", "modeling/volatility", "market_calendar", "evaluation/walk_forward",
+            "evaluation/benchmarks", "stages/folds",
+        ),
+    }  # fmt: skip
     artifact = store.get_or_build("anchor", inputs, build)
     reference = FoldsRef(
         kind=artifact.kind,
