@@ -45,7 +45,9 @@ def _weights(scorecard: ScorecardRef) -> None:
     earned = rows[rows["lambda_h"] > 0]
     print(f"\nWeights above 0 by the rule: {len(earned)} of {len(rows)} (architecture x fold x horizon).\n")
     for row in earned.to_dict("records"):
-        print(f"- {row['architecture']}, {row['fold']}, {row['horizon_months']} m: {row['lambda_h']:g}. {row['reason']}")
+        print(
+            f"- {row['architecture']}, {row['fold']}, {row['horizon_months']} m: {row['lambda_h']:g}. {row['reason']}"
+        )
 
 
 def _by_fold(scores: pd.DataFrame) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from cbi_pipeline import __version__
 from cbi_pipeline.cli_features import features_app
+from cbi_pipeline.cli_models import models_app
 from cbi_pipeline.errors import BundleError, CbiError
 from cbi_pipeline.profiles import ProfileName
 from cbi_pipeline.settings import (
@@ -35,6 +36,7 @@ app = typer.Typer(
 bundle_app = typer.Typer(help="Bundles: immutable, verified parquet tables.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(features_app, name="features")
+app.add_typer(models_app, name="models")
 
 INTERRUPTED = 130
 """Exit code with which typer answers Ctrl-C."""
@@ -255,10 +257,12 @@ def _print_leaderboard(settings: Settings) -> None:
     from cbi_pipeline import stages
     from cbi_pipeline.contracts.references import ScorecardRef
     from cbi_pipeline.orchestration.run import load_reference
-    from cbi_pipeline.reports.console import leaderboard_table
+    from cbi_pipeline.reports.console import evidence_table, leaderboard_table
 
     reference = load_reference(settings, "scorecard", ScorecardRef)
-    console.print(leaderboard_table(stages.leaderboard(reference), stages.scorecard_span(reference)))
+    records = stages.leaderboard(reference)
+    console.print(leaderboard_table(records, stages.scorecard_span(reference)))
+    console.print(evidence_table(records))
 
 
 if __name__ == "__main__":

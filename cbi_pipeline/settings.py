@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cbi_pipeline.contracts.verdict import GateThresholds
 from cbi_pipeline.errors import SettingsError
 from cbi_pipeline.profiles import ProfileName
 
@@ -54,6 +55,45 @@ class Settings(BaseSettings):
     target_calibration_error: float = Field(
         0.10, gt=0, lt=1, description="quality target: calibration error below this"
     )
+
+    gate_min_n_eff: float = Field(
+        4.5, gt=0, description="gates: fewer independent rows than this cannot be judged (one test year has 4)"
+    )
+    gate_benchmark_p: float = Field(
+        0.05, gt=0, lt=1, description="gates: p-value of the best benchmark being better, at least this"
+    )
+    gate_leak_rmse_ratio: float = Field(0.85, gt=0, lt=1, description="gates: RMSE to last price below this is a leak")
+    gate_leak_directional_accuracy: float = Field(
+        0.75, gt=0.5, lt=1, description="gates: directional accuracy above this is a leak"
+    )
+    gate_leak_mape_ratio: float = Field(0.60, gt=0, lt=1, description="gates: MAPE to last price below this is a leak")
+    gate_coverage_confidence: float = Field(
+        0.95, gt=0, lt=1, description="gates: coverage at 80 % inside its sampling band of this probability"
+    )
+    gate_champion_worse: float = Field(
+        0.02, ge=0, lt=1, description="gates: RMSE to last price above the champion's by at most this share"
+    )
+    gate_metric_parity: float = Field(
+        0.005, gt=0, lt=1, description="gates: metrics by warehouse SQL differ by at most this share"
+    )
+    gate_row_parity: float = Field(
+        1e-4, gt=0, lt=1, description="gates: one row and a batch differ by at most this, in units of sigma"
+    )
+
+    @property
+    def gates(self) -> GateThresholds:
+        """Thresholds of the blocking gates."""
+        return GateThresholds(**{name: getattr(self, f"gate_{name}") for name in GateThresholds.model_fields})
+
+    @property
+    def quality_targets(self) -> dict[str, float]:
+        """The desk's targets, as `evaluation.status.QualityTargets` names them."""
+        return {
+            "mape_max": self.target_mape_percent,
+            "sharpe_min": self.target_sharpe,
+            "directional_min": self.target_directional_accuracy,
+            "calibration_max": self.target_calibration_error,
+        }
 
     @model_validator(mode="after")
     def _absolute_paths(self) -> Settings:

@@ -200,7 +200,79 @@ EXPERIMENTS: Final = WarehouseTable(
     write_stamp=("profile", "dataset_version", "training_seconds", "created_at", "run_id", "code_commit"),
 )
 
+OUT_OF_FOLD: Final = WarehouseTable(
+    name="out_of_fold_forecasts",
+    description="One out-of-fold forecast of the winning network, from which SQL computes the metrics again.",
+    columns=(
+        WarehouseColumn("scorecard_id", "STRING", "the evaluation that it belongs to"),
+        WarehouseColumn("entry", "STRING", "entry of the leaderboard that would serve"),
+        WarehouseColumn("fold", "STRING", "walk-forward fold"),
+        WarehouseColumn("as_of_date", "DATE", "CBOT trade date whose close the forecast starts from"),
+        WarehouseColumn("horizon_months", "INT64", "horizon in calendar months: 3, 6, 9 or 12"),
+        WarehouseColumn("target_date", "DATE", "first CBOT session on or after as_of_date plus the horizon"),
+        WarehouseColumn("last_price", "FLOAT64", "ZL close of as_of_date, unadjusted, cents/lb"),
+        WarehouseColumn("predicted_price", "FLOAT64", "forecast price at target_date, cents/lb"),
+        WarehouseColumn("q10", "FLOAT64", "10 % quantile, lower end of the 80 % interval, cents/lb"),
+        WarehouseColumn("q90", "FLOAT64", "90 % quantile, upper end of the 80 % interval, cents/lb"),
+        WarehouseColumn(
+            "realised_price", "FLOAT64", "ZL close of target_date, cents/lb; NULL if not known", "NULLABLE"
+        ),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("scorecard_id", "entry", "fold", "as_of_date", "horizon_months"),
+    partition_by="as_of_date",
+    cluster_by=("scorecard_id", "entry", "horizon_months"),
+)
+
+GATE_VERDICTS: Final = WarehouseTable(
+    name="gate_verdicts",
+    description="What one gate says of the winner of a scorecard at one horizon.",
+    columns=(
+        WarehouseColumn("judgement_id", "STRING", "hash of what was judged by which bounds against which champion"),
+        WarehouseColumn("scorecard_id", "STRING", "the evaluation that was judged"),
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle that was evaluated"),
+        WarehouseColumn("entry", "STRING", "entry of the leaderboard that would serve"),
+        WarehouseColumn("against", "STRING", "champion that it was compared with", "NULLABLE"),
+        WarehouseColumn("name", "STRING", "the gate"),
+        WarehouseColumn("kind", "STRING", "quality, parity or evidence"),
+        WarehouseColumn("horizon_months", "INT64", "horizon in calendar months: 3, 6, 9 or 12"),
+        WarehouseColumn("outcome", "STRING", "passed, failed or cannot judge"),
+        WarehouseColumn("value", "FLOAT64", "figure that was judged; NULL where it is missing", "NULLABLE"),
+        WarehouseColumn("threshold", "FLOAT64", "bound it was compared with; NULL where there is none", "NULLABLE"),
+        WarehouseColumn("n_eff", "FLOAT64", "effective number of independent rows behind it", "NULLABLE"),
+        WarehouseColumn("reason", "STRING", "one sentence, with how far off it is"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("judgement_id", "name", "horizon_months"),
+    partition_by="created_at",
+    cluster_by=("scorecard_id", "kind", "name"),
+)
+
+MODEL_REGISTRY: Final = WarehouseTable(
+    name="model_registry",
+    description="One change of the champion alias: what serves from then on, by whom and why.",
+    columns=(
+        WarehouseColumn("promoted_at", "TIMESTAMP", "moment from which the model serves, UTC"),
+        WarehouseColumn("model_version", "STRING", "the model that serves"),
+        WarehouseColumn("manifest_sha256", "STRING", "sha256 of the manifest that was signed off"),
+        WarehouseColumn("admission", "STRING", "judged, unjudged or override"),
+        WarehouseColumn("promoted_by", "STRING", "who"),
+        WarehouseColumn("reason", "STRING", "why"),
+        WarehouseColumn("replaced", "STRING", "version of the champion before; NULL for the first", "NULLABLE"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("promoted_at", "model_version"),
+    partition_by="promoted_at",
+    cluster_by=("model_version",),
+)
+
 WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
-    table.name: table for table in (PREDICTIONS, METRICS, EXPERIMENTS)
+    table.name: table for table in (PREDICTIONS, METRICS, EXPERIMENTS, OUT_OF_FOLD, GATE_VERDICTS, MODEL_REGISTRY)
 }
 """Every table of the warehouse, by name."""

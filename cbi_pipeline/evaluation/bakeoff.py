@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from cbi_pipeline.errors import ModelError
-from cbi_pipeline.evaluation.metrics import ALL_FOLDS
+from cbi_pipeline.evaluation.metrics import ALL_FOLDS, SESSIONS_PER_MONTH, common_rows
+from cbi_pipeline.evaluation.significance import diebold_mariano, squared_errors
 
 RANKED_METRICS: Final = ("rmse_ratio", "crps")
 """Metrics that are ranked, lower is better; one that no network has a value of is left out."""
+NOISE_LEVEL: Final = 0.05
+"""p-value of the two-sided Diebold-Mariano test below which a difference at one horizon is called beyond noise."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,34 @@ def choose_winner(scores: pd.DataFrame, parameters: Mapping[str, int]) -> Bakeof
         f"{second['mean_rank']:.2f}, mean RMSE ratio lower by {ratio_margin:.4f}"
     )
     return Bakeoff(winner, ranking, rank_margin, ratio_margin, explanation)
+
+
+def beyond_noise(oof: pd.DataFrame, winner: str, second: str) -> str:
+    """In words, at which horizons winner and runner-up differ by more than chance explains.
+
+    Two-sided Diebold-Mariano tests of the squared errors on the dates that all entries have.
+
+    Args:
+        oof: out-of-fold rows (`OUT_OF_FOLD_COLUMNS`) of both, and of all that they are compared with.
+        winner, second: entries.
+    """
+    rows = common_rows(oof)
+    tests = {}
+    for horizon in sorted(int(h) for h in rows["horizon_months"].unique()):
+        losses = squared_errors(rows, horizon)
+        own, rival = losses[winner].to_numpy(), losses[second].to_numpy()
+        if (own != rival).any():
+            tests[horizon] = diebold_mariano(own, rival, horizon * SESSIONS_PER_MONTH)
+    if not tests:
+        return "their forecasts are equal to the last digit at every horizon"
+    found = [
+        f"{horizon} months ({'better' if test.mean < 0 else 'worse'}, p = {test.p_two_sided:.3f})"
+        for horizon, test in tests.items()
+        if test.p_two_sided < NOISE_LEVEL
+    ]
+    if found:
+        return f"beyond noise at {', '.join(found)}"
+    smallest = min((test.p_two_sided for test in tests.values() if np.isfinite(test.p_two_sided)), default=None)
+    if smallest is None:
+        return "too few independent outcomes to tell them apart"
+    return f"no difference beyond noise (smallest p = {smallest:.2f})"

@@ -1,7 +1,7 @@
 """Point and interval metrics: pure functions on arrays, and the leaderboard made of them.
 
 Belongs here: figures that need only scored rows. Tests of significance, CRPS and the Sharpe ratio have
-their own modules when they come.
+their own modules; `scorecard` puts them all together.
 
 References:
     Rows h months apart overlap; N / h is the number that do not (Hansen and Hodrick 1980, JPE 88(5)).

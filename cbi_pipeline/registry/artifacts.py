@@ -30,15 +30,15 @@ from cbi_pipeline.modeling.config import TrainingConfig
 SCALER_FILE: Final = "driver_set.joblib"
 """The fitted scaler, under the name that `features.driver_set.load_driver_set` reads in a model's folder."""
 MANIFEST_FILE: Final = "manifest.json"
-_WEIGHTS, _CONFIG, _FEATURES, _ANCHOR, _METRICS, _CARD = (
+CARD_FILE: Final = "model_card.md"
+_WEIGHTS, _CONFIG, _FEATURES, _ANCHOR, _METRICS = (
     "weights.safetensors",
     "config.json",
     "features.json",
     "anchor.json",
     "metrics.json",
-    "model_card.md",
 )
-_FILES: Final = frozenset({_WEIGHTS, _CONFIG, SCALER_FILE, _FEATURES, _ANCHOR, _METRICS, _CARD})
+_FILES: Final = frozenset({_WEIGHTS, _CONFIG, SCALER_FILE, _FEATURES, _ANCHOR, _METRICS, CARD_FILE})
 _VERSION_NAME: Final = re.compile(r"^[a-z][a-z0-9_]*-\d{8}-(?P<content>[0-9a-f]{8})$")
 _VERSIONED_PACKAGES: Final = ("torch", "scikit-learn")
 _SAVE_AGAIN: Final = "move that model's folder away, then run `cbi run`; or restore the folder from its source."
@@ -155,7 +155,7 @@ def save_model(
     if _content_digest(_sha256s(files)) != _name_digest(name):
         raise ModelError(name, "The name does not belong to this content.", "name the model with model_version().")
     final = models_dir / name
-    files[_CARD] = _model_card(name, content).encode()
+    files[CARD_FILE] = _model_card(name, content).encode()
     if final.exists():
         return _identical(final, files)
     manifest = ModelManifest(
@@ -201,7 +201,7 @@ def load_model(path: Path, *, manifest_sha256: str | None = None) -> LoadedModel
             str(path), f"The manifest belongs to {manifest.model_version}.", "give the folder its own name back."
         )
     contents = _verified_contents(path, manifest)
-    digest = _content_digest({name: file.sha256 for name, file in manifest.files.items() if name != _CARD})
+    digest = _content_digest({name: file.sha256 for name, file in manifest.files.items() if name != CARD_FILE})
     if digest != _name_digest(manifest.model_version):
         raise ModelError(str(path), "The files are not those that the version was named after.", _SAVE_AGAIN)
     _check_packages(path, manifest)
@@ -294,6 +294,13 @@ def _content_digest(sha256s: Mapping[str, str]) -> str:
     """First 8 hex digits of the sha256 over names and hashes, in order of name."""
     lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(sha256s.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:8]
+
+
+def model_names(models_dir: Path) -> list[str]:
+    """Names of the model folders of `models_dir`, sorted; none of them is verified."""
+    if not models_dir.is_dir():
+        return []
+    return sorted(path.name for path in models_dir.iterdir() if path.is_dir() and _VERSION_NAME.fullmatch(path.name))
 
 
 def checked_name(name: str) -> str:

@@ -1,47 +1,149 @@
-"""The champion alias, `models/champion.json`: which stored model serves."""
+"""The aliases under `models/`: which stored model serves, which served before it, which was refitted last.
+
+`champion.json` holds champion and previous together, so that both move in one step; `candidate.json` is the last refit.
+Who may be promoted is decided by `evaluation/gates.py`; here an alias moves whole, to a model that verifies, or not.
+"""
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cbi_pipeline.atomic import replace_file
+from cbi_pipeline.atomic import replace_file, unfinished_directory
+from cbi_pipeline.contracts.verdict import Admission
 from cbi_pipeline.errors import ModelError
-from cbi_pipeline.registry.artifacts import LoadedModel, checked_name, load_model
+from cbi_pipeline.registry.artifacts import LoadedModel, checked_name, load_model, model_names
 
 CHAMPION_FILE: Final = "champion.json"
+CANDIDATE_FILE: Final = "candidate.json"
+_LOCK_FILE: Final = ".aliases.lock"
+
+T = TypeVar("T", bound="Alias")
 
 
-class Champion(BaseModel):
-    """`champion.json`: which model serves, and the manifest that was signed off."""
+class Alias(BaseModel):
+    """A model, and the manifest that was signed off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model_version: str
     manifest_sha256: str
+
+
+class Promotion(Alias):
+    """How a model came to serve.
+
+    Attributes:
+        admission: by the gates, without their judgement, or over them (`contracts.verdict.Admission`).
+        promoted_at, promoted_by, reason: when, who and why.
+    """
+
+    admission: Admission
     promoted_at: datetime
+    promoted_by: str
+    reason: str
 
 
-def set_champion(models_dir: Path, name: str, *, promoted_at: datetime | None = None) -> Champion:
-    """Make a saved model the champion, after verifying it; the alias is replaced in one step.
+class Champion(Promotion):
+    """`champion.json`: which model serves, and which one served before it."""
 
-    An alias that names this very model already is left as it is, with the time of its promotion.
+    previous: Promotion | None
+
+
+def set_champion(
+    models_dir: Path,
+    name: str,
+    *,
+    admission: Admission,
+    by: str,
+    reason: str,
+    replacing: str | None,
+    promoted_at: datetime | None = None,
+) -> Champion:
+    """Make a saved model the champion, after verifying it; champion and previous are replaced in one step.
+
+    An alias that names this very model already is left as it is, with the time of its promotion; only a better
+    admission (`judged`) is recorded.
+
+    Args:
+        models_dir: folder of the models.
+        name: version of the model.
+        admission, by, reason: how, by whom and why it is promoted.
+        replacing: version of the champion at the moment the gates let it; None if there was none.
+        promoted_at: time of the promotion, now if not given.
 
     Raises:
-        ModelError: the model is absent or does not verify; the earlier champion stays.
+        ModelError: the model is absent or does not verify, or another model became champion since the gates judged
+            this one; the earlier champion stays.
     """
-    model = load_model(models_dir / checked_name(name))
-    current = _replaceable_champion(models_dir)
-    if current is not None and (current.model_version, current.manifest_sha256) == (name, model.manifest_sha256):
-        return current
-    champion = Champion(
-        model_version=name, manifest_sha256=model.manifest_sha256, promoted_at=promoted_at or datetime.now(UTC)
-    )
-    replace_file(models_dir / CHAMPION_FILE, champion.model_dump_json(indent=2).encode())
-    return champion
+    with _only_writer(models_dir):
+        model = load_model(models_dir / checked_name(name))
+        current = replaceable_champion(models_dir)
+        here = current.model_version if current else None
+        if here not in (replacing, name):
+            raise ModelError(
+                name,
+                f"The gates let it replace {replacing}, but {here} has become champion since.",
+                "materialise scorecard and champion again, or run `cbi run`.",
+            )
+        same = current is not None and current.manifest_sha256 == model.manifest_sha256
+        if current is not None and same and here == name and admission in (current.admission, "unjudged"):
+            return current
+        previous = None if current is None else _promotion_of(current) if here != name else current.previous
+        champion = Champion(
+            model_version=name,
+            manifest_sha256=model.manifest_sha256,
+            admission=admission,
+            promoted_at=promoted_at or datetime.now(UTC),
+            promoted_by=by,
+            reason=reason,
+            previous=previous,
+        )
+        replace_file(models_dir / CHAMPION_FILE, champion.model_dump_json(indent=2).encode())
+        return champion
+
+
+def roll_back(models_dir: Path, *, by: str, reason: str, promoted_at: datetime | None = None) -> Champion:
+    """Make the previous champion the champion again, as it was admitted then; the two change places in one step.
+
+    Raises:
+        ModelError: there is no previous champion, or it does not verify.
+    """
+    with _only_writer(models_dir):
+        current = read_champion(models_dir)
+        if current is None or current.previous is None:
+            raise ModelError(
+                str(models_dir / CHAMPION_FILE), "No earlier champion is known.", "name one: `cbi models promote`."
+            )
+        earlier = current.previous
+        load_model(models_dir / checked_name(earlier.model_version), manifest_sha256=earlier.manifest_sha256)
+        champion = Champion(
+            **earlier.model_copy(
+                update={"promoted_at": promoted_at or datetime.now(UTC), "promoted_by": by, "reason": reason}
+            ).model_dump(),
+            previous=_promotion_of(current),
+        )
+        replace_file(models_dir / CHAMPION_FILE, champion.model_dump_json(indent=2).encode())
+        return champion
+
+
+def set_candidate(models_dir: Path, name: str) -> Alias:
+    """Name the model that was refitted last, after verifying it; it need not become champion.
+
+    Raises:
+        ModelError: the model is absent or does not verify.
+    """
+    with _only_writer(models_dir):
+        model = load_model(models_dir / checked_name(name))
+        candidate = Alias(model_version=name, manifest_sha256=model.manifest_sha256)
+        replace_file(models_dir / CANDIDATE_FILE, candidate.model_dump_json(indent=2).encode())
+        return candidate
 
 
 def read_champion(models_dir: Path) -> Champion | None:
@@ -50,16 +152,20 @@ def read_champion(models_dir: Path) -> Champion | None:
     Raises:
         ModelError: the alias cannot be read, or names no possible model.
     """
-    path = models_dir / CHAMPION_FILE
-    if not path.exists():
-        return None
+    return _read(models_dir / CHAMPION_FILE, Champion)
+
+
+def read_candidate(models_dir: Path) -> Alias | None:
+    """The candidate alias; None if no model was refitted yet. Raises as `read_champion`."""
+    return _read(models_dir / CANDIDATE_FILE, Alias)
+
+
+def replaceable_champion(models_dir: Path) -> Champion | None:
+    """The alias as it stands; one that cannot be read is as good as none, since a new one replaces it."""
     try:
-        champion = Champion.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        rule = f"The alias is not valid ({error.errors()[0]['msg']})."
-        raise ModelError(str(path), rule, "run `cbi run`: it promotes a model again.") from error
-    checked_name(champion.model_version)
-    return champion
+        return read_champion(models_dir)
+    except ModelError:
+        return None
 
 
 def load_champion(models_dir: Path) -> LoadedModel:
@@ -74,9 +180,55 @@ def load_champion(models_dir: Path) -> LoadedModel:
     return load_model(models_dir / champion.model_version, manifest_sha256=champion.manifest_sha256)
 
 
-def _replaceable_champion(models_dir: Path) -> Champion | None:
-    """The alias as it stands; one that cannot be read is as good as none, since a new one replaces it."""
-    try:
-        return read_champion(models_dir)
-    except ModelError:
+def aliases(models_dir: Path) -> dict[str, str]:
+    """Version by alias: champion, previous and candidate, as far as there are such. Raises as `read_champion`."""
+    champion, candidate = read_champion(models_dir), read_candidate(models_dir)
+    named = {
+        "champion": champion,
+        "previous": champion.previous if champion else None,
+        "candidate": candidate,
+    }
+    return {alias: model.model_version for alias, model in named.items() if model is not None}
+
+
+def prune(models_dir: Path, keep: int) -> list[str]:
+    """Remove stored models but the `keep` newest and all that an alias names; versions of those removed.
+
+    Raises:
+        ModelError: an alias cannot be read, so that nobody knows what it protects; nothing is removed then.
+    """
+    with _only_writer(models_dir):
+        protected = set(aliases(models_dir).values())
+        newest_first = sorted(
+            model_names(models_dir), key=lambda name: (models_dir / name).stat().st_mtime_ns, reverse=True
+        )
+        removed = [name for name in newest_first[keep:] if name not in protected]
+        for name in removed:
+            with unfinished_directory(models_dir) as aside:
+                (models_dir / name).rename(aside / name)
+        return removed
+
+
+@contextmanager
+def _only_writer(models_dir: Path) -> Iterator[None]:
+    """One process or thread at a time changes aliases; the system frees the lock if its holder dies."""
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with (models_dir / _LOCK_FILE).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    if not path.exists():
         return None
+    try:
+        alias = kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        rule = f"The alias is not valid ({error.errors()[0]['msg']})."
+        raise ModelError(str(path), rule, "run `cbi run`: it promotes a model again.") from error
+    checked_name(alias.model_version)
+    return alias
+
+
+def _promotion_of(champion: Champion) -> Promotion:
+    return Promotion(**champion.model_dump(exclude={"previous"}))

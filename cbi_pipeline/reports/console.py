@@ -34,11 +34,22 @@ _WAYS: Final[dict[str, str]] = {
 }
 ENTRY_TITLES: Final[dict[str, str]] = {
     **{name + way: title + words for way, words in _WAYS.items() for name, title in ARCHITECTURE_TITLES.items()},
+    "networks_lambda_1": "mean of networks, full residual",
+    "networks_raw": "mean of networks, raw",
     "anchor": "anchor",
+    "anchor_w1": "anchor, weight 1",
+    "half_capped_curve": "half the curve",
     "futures_curve": "futures curve",
     "last_price": "last price",
+    "historical_drift": "historical drift",
+    "seasonal_naive": "month of the year",
+    "ridge": "ridge",
+    "boosted_trees": "boosted trees",
 }
 """Entry of the leaderboard as readers know it: a network's weight on the anchor is by rule, fixed, or it has none."""
+BETTER_LEVEL: Final = 0.05
+OUTSIDE_LEVEL: Final = 0.25
+_BETTER, _OUTSIDE = "*", "°"
 
 
 class RunDisplay:
@@ -142,11 +153,13 @@ def status_reasons(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def leaderboard_table(rows: Iterable[Mapping[str, Any]], subtitle: str) -> Table:
     """MAPE in percent and RMSE ratio to last price, per entry and horizon; rows as `stages.leaderboard` makes them.
 
-    A line parts what is served, the other entries of each network, and what is no network.
+    A line parts what is served, the other entries of each network, their averages, and what is no network.
     """
     table = Table(
         title=f"Leaderboard, {subtitle}",
-        caption="MAPE in percent, then RMSE of log returns as a ratio to last price (below 1 is better)",
+        caption="MAPE in percent, then RMSE of log returns as a ratio to last price (below 1 is better). "
+        f"{_BETTER} better than last price (Diebold-Mariano, p below {BETTER_LEVEL:g}). "
+        f"{_OUTSIDE} outside the {1 - OUTSIDE_LEVEL:.0%} model confidence set.",
         title_justify="left",
         caption_justify="left",
     )
@@ -157,17 +170,84 @@ def leaderboard_table(rows: Iterable[Mapping[str, Any]], subtitle: str) -> Table
     for row in rows:
         if group != (group := _group(row["entry"])):
             table.add_section()
-        pairs = ((row[f"mape_{horizon}m"], row[f"rmse_ratio_{horizon}m"]) for horizon in HORIZONS_MONTHS)
-        cells = ("" if None in pair else f"{pair[0]:.1f}  {pair[1]:.3f}" for pair in pairs)
-        table.add_row(ENTRY_TITLES.get(row["entry"], row["entry"]), *cells)
+        table.add_row(ENTRY_TITLES.get(row["entry"], row["entry"]), *(_errors(row, h) for h in HORIZONS_MONTHS))
     return table
 
 
+def _errors(row: Mapping[str, Any], horizon: int) -> str:
+    """MAPE, ratio and marks of an entry at a horizon; empty if one is not known."""
+    mape, ratio = row[f"mape_{horizon}m"], row[f"rmse_ratio_{horizon}m"]
+    better, in_set = row[f"dm_p_less_{horizon}m"], row[f"mcs_p_{horizon}m"]
+    if mape is None or ratio is None:
+        return ""
+    mark = _BETTER if better is not None and better < BETTER_LEVEL else " "
+    return f"{mape:.1f} {ratio:.3f}" + (_OUTSIDE if in_set is not None and in_set <= OUTSIDE_LEVEL else mark)
+
+
+def evidence_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """What stands behind the networks with the weight that they earned; rows as `stages.leaderboard` makes them.
+
+    Networks whose figures are the same, as those that earned no weight, share a block.
+    """
+    blocks: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for row in rows:
+        if _group(row["entry"]) == "by rule":
+            blocks.setdefault(tuple(_evidence(row, h) for h in HORIZONS_MONTHS), []).append(row["entry"])
+    table = Table(
+        title="What the forecast rests on, the same dates",
+        caption="Intervals are to hold the true value in 90 % of cases; p is the probability of a figure this good "
+        "without skill; the Sharpe ratio, after costs, has its standard error beside it.",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("")
+    for horizon in HORIZONS_MONTHS:
+        table.add_column(f"{horizon} months", justify="right")
+    for block, entries in blocks.items():
+        table.add_section()
+        table.add_row(
+            Text(
+                ", ".join(title for name, title in ARCHITECTURE_TITLES.items() if name in entries) + " on anchor",
+                "bold",
+            )
+        )
+        for name, cells in zip(_EVIDENCE, zip(*block, strict=True), strict=True):
+            table.add_row(name, *cells)
+    return table
+
+
+_EVIDENCE: Final = (
+    "RMSE / last price", "its interval", "p", "RMSE / best benchmark", "CRPS / last price", "80 % covered",
+    "direction right", "p", "Sharpe ratio", "independent periods",
+)  # fmt: skip
+
+
+def _evidence(row: Mapping[str, Any], horizon: int) -> tuple[str, ...]:
+    """Cells of `_EVIDENCE`; empty where a figure is not known."""
+
+    def shown(form: str, *names: str) -> str:
+        values = [row[f"{name}_{horizon}m"] for name in names]
+        return "" if None in values else form.format(*values)
+
+    return (
+        shown("{:.3f}", "rmse_ratio"),
+        shown("{:.2f}-{:.2f}", "rmse_ratio_low", "rmse_ratio_high"),
+        shown("{:.2f}", "dm_p_less"),
+        shown("{:.3f}", "ratio_to_best_benchmark"),
+        shown("{:.3f}", "crps_ratio"),
+        shown("{:.0%}", "coverage_80"),
+        shown("{:.0%}", "directional_accuracy"),
+        shown("{:.2f}", "direction_p"),
+        shown("{:.2f}±{:.2f}", "sharpe", "sharpe_se"),
+        shown("{:.1f}", "n_eff"),
+    )
+
+
 def _group(entry: str) -> str:
-    """Of an entry at a fixed weight its network; the others are on the leaderboard for themselves or to compare."""
+    """Of an entry at a fixed weight its network, or the average; the others are there for themselves or to compare."""
     if entry in ARCHITECTURE_TITLES:
         return "by rule"
-    return next((name for name in ARCHITECTURE_TITLES if entry.startswith(f"{name}_")), "benchmark")
+    return next((name for name in (*ARCHITECTURE_TITLES, "networks") if entry.startswith(f"{name}_")), "benchmark")
 
 
 def experiments_table(rows: Iterable[Mapping[str, Any]]) -> Table:

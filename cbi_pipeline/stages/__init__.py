@@ -10,19 +10,26 @@ from __future__ import annotations
 from cbi_pipeline.stages.evaluation import (
     build_scorecard,
     choose_winner,
+    fold_spread,
     lambda_table,
     leaderboard,
+    pictures,
     scorecard_span,
     seed_dispersion,
 )
 from cbi_pipeline.stages.features import build_curated_features
 from cbi_pipeline.stages.folds import fit_anchors, fit_scalers
+from cbi_pipeline.stages.gates import judge
+from cbi_pipeline.stages.models import model_differences, model_report, promote, roll_back, stored_models
 from cbi_pipeline.stages.publishing import (
+    champion_record,
     experiments,
     latest_forecast,
     publish_experiments,
     publish_metrics,
     publish_predictions,
+    publish_registry,
+    stored_table,
 )
 from cbi_pipeline.stages.raw import raw_table_references
 from cbi_pipeline.stages.selection import select_chosen_features, selection_record
@@ -33,23 +40,34 @@ __all__ = [
     "TrainingRun",
     "build_curated_features",
     "build_scorecard",
+    "champion_record",
     "choose_winner",
     "experiments",
     "fit_anchors",
     "fit_scalers",
+    "fold_spread",
+    "judge",
     "lambda_table",
     "latest_forecast",
     "leaderboard",
+    "model_differences",
+    "model_report",
+    "pictures",
     "predict",
+    "promote",
     "publish_experiments",
     "publish_metrics",
     "publish_predictions",
+    "publish_registry",
     "raw_table_references",
     "refit_champion",
+    "roll_back",
     "scorecard_span",
     "seed_dispersion",
     "select_chosen_features",
     "selection_record",
+    "stored_models",
+    "stored_table",
     "train_cells",
     "why_stale",
 ]

@@ -4,41 +4,57 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.folds import SERVING_FOLD, FoldSpec
-from cbi_pipeline.contracts.references import Cell, CellRef, FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
+from cbi_pipeline.contracts.references import Cell, CellRef, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef, WinnerRef
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TARGETS, Target
 from cbi_pipeline.provenance import source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore
+from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.folds import load_anchor, load_market
-from cbi_pipeline.stages.training import load_member_medians, load_raw, load_residuals, trained_cells
+from cbi_pipeline.stages.raw import content_of, load_raw_tables
+from cbi_pipeline.stages.training import load_member_medians, load_raw, load_residuals, mean_of, trained_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cbi_pipeline.evaluation.benchmarks import Market
+    from cbi_pipeline.evaluation.scorecard import TradedMarket
 
 STAGE = "scorecard"
 FULL_RESIDUAL_SUFFIX: Final = "_lambda_1"
 RAW_SUFFIX: Final = "_raw"
+AVERAGE: Final = "networks"
+"""Entries of this name and one of the two suffixes are the mean of all networks' medians."""
 FIXED_LAMBDAS: Final[dict[str, float]] = {"_lambda_0.1": 0.1, "_lambda_0.25": 0.25, FULL_RESIDUAL_SUFFIX: 1.0}
 """Entries of a network whose residual is added at a fixed weight: what it would do without having to earn one.
 
 The entry without a suffix has the weight of the lambda rule; the raw one forecasts from the last price, no anchor."""
+LEADERBOARD_FIGURES: Final = (
+    "mape", "rmse_ratio", "rmse_ratio_low", "rmse_ratio_high", "dm_p_less", "mcs_p", "ratio_to_best_benchmark",
+    "crps_ratio", "directional_accuracy", "direction_p", "coverage_80", "sharpe", "sharpe_se",
+)  # fmt: skip
 _OUT_OF_FOLD, _SCORES, _LAMBDAS, _SEEDS = "out_of_fold.parquet", "scores.parquet", "lambdas.json", "seeds.parquet"
 
 
 def build_scorecard(
-    features: FeaturesRef, anchors: FoldsRef, cells: Mapping[str, Cell], store: ArtifactStore
+    features: FeaturesRef,
+    anchors: FoldsRef,
+    cells: Mapping[str, Cell],
+    prices: Sequence[RawTableRef],
+    store: ArtifactStore,
 ) -> ScorecardRef:
-    """Score networks and benchmarks on the same folds.
+    """Score networks, their average and benchmarks on the same folds.
+
+    Args:
+        prices: futures_daily and futures_curve, for the P&L.
 
     Raises:
         ModelError: a cell failed, a fold of an architecture is missing, or a cell was trained on other features, folds
@@ -49,6 +65,7 @@ def build_scorecard(
     inputs = {
         "features": features.key,
         "anchor": anchors.key,
+        "prices": content_of(prices),
         "cells": sorted(cell.key for own in by_architecture.values() for cell in own.values()),
         "code": source_hash("evaluation", "modeling", "stages/evaluation"),
     }
@@ -57,10 +74,15 @@ def build_scorecard(
         import pandas as pd
 
         from cbi_pipeline.evaluation.benchmarks import benchmark_frames
-        from cbi_pipeline.evaluation.metrics import score
+        from cbi_pipeline.evaluation.direct_forecasts import direct_frames
+        from cbi_pipeline.evaluation.scorecard import full_scores
 
-        market = load_market(anchors)
-        frames, choices, seeds = [benchmark_frames(market, anchors.folds)], [], []
+        market, choices, seeds = load_market(anchors), [], []
+        frames = [
+            benchmark_frames(market, anchors.folds),
+            direct_frames(market, load_features(features), anchors.folds),
+            *_average_rows(market, by_architecture, anchors),
+        ]
         for done, (architecture, own) in enumerate(by_architecture.items()):
             progress.report(STAGE, done, len(by_architecture), architecture)
             frame, chosen = _network_rows(market, architecture, own, anchors)
@@ -69,7 +91,7 @@ def build_scorecard(
             seeds.append(_dispersion(market, architecture, own, anchors))
         out_of_fold = pd.concat(frames, ignore_index=True)
         out_of_fold.to_parquet(folder / _OUT_OF_FOLD)
-        score(out_of_fold).to_parquet(folder / _SCORES)
+        full_scores(out_of_fold, _traded(market, prices)).to_parquet(folder / _SCORES)
         pd.concat(seeds, ignore_index=True).to_parquet(folder / _SEEDS)
         (folder / _LAMBDAS).write_text(json.dumps(choices, indent=1))
 
@@ -139,6 +161,31 @@ def _network_rows(
         evidence.append(_evidence_rows(fold.name, market, residual, residual_targets(market, anchor)))
     choices += _lambdas(architecture, SERVING_FOLD, evidence, pd.Timestamp(anchors.serving.test_start))[1]
     return pd.concat(frames, ignore_index=True), choices
+
+
+def _average_rows(
+    market: Market, by_architecture: Mapping[str, Mapping[str, CellRef]], anchors: FoldsRef
+) -> list[pd.DataFrame]:
+    """Out-of-fold rows of the mean of the networks' medians, on the anchor and raw; none of a single network."""
+    from cbi_pipeline.evaluation.benchmarks import add_residual, forecast_frame
+
+    frames: list[pd.DataFrame] = []
+    for suffix, target, load in ((FULL_RESIDUAL_SUFFIX, "anchored", load_residuals), (RAW_SUFFIX, "raw", load_raw)):
+        for fold in anchors.folds if len(by_architecture) > 1 else ():
+            median = mean_of([load(cells[fold.name]) for cells in by_architecture.values()])
+            base = fold_base(market, fold, anchors, cast("Target", target), median.index)
+            forecast = add_residual(market, base, median, _everywhere(1.0))
+            frames.append(forecast_frame(market, AVERAGE + suffix, fold.name, forecast))
+    return frames
+
+
+def _traded(market: Market, prices: Sequence[RawTableRef]) -> TradedMarket:
+    from cbi_pipeline.evaluation.profit_and_loss import roll_dates
+    from cbi_pipeline.evaluation.scorecard import TradedMarket
+    from cbi_pipeline.modeling.volatility import within_contract_returns
+
+    tables = load_raw_tables(prices)
+    return TradedMarket(within_contract_returns(tables), market.front, roll_dates(tables))
 
 
 def fold_base(market: Market, fold: FoldSpec, anchors: FoldsRef, target: Target, dates: pd.Index) -> pd.DataFrame:
@@ -235,8 +282,12 @@ def choose_winner(scorecard: ScorecardRef, cells: Mapping[str, Cell]) -> WinnerR
 
     parameters = {cell.architecture: cell.n_parameters for cell in trained_cells(cells)}
     result = bakeoff.choose_winner(load_scores(scorecard), parameters)
-    progress.finish("bake-off", result.explanation, reused=None)
-    return WinnerRef(architecture=result.winner, scorecard_id=scorecard.scorecard_id, reason=result.explanation)
+    reason = result.explanation
+    if len(result.ranking) > 1:
+        winner, second = (str(entry) for entry in result.ranking.index[:2])
+        reason += f"; {bakeoff.beyond_noise(load_out_of_fold(scorecard), winner, second)}"
+    progress.finish("bake-off", reason, reused=None)
+    return WinnerRef(architecture=result.winner, scorecard_id=scorecard.scorecard_id, reason=reason)
 
 
 def load_scores(scorecard: ScorecardRef) -> pd.DataFrame:
@@ -292,28 +343,50 @@ def pooled_metrics(
 
 
 def leaderboard(scorecard: ScorecardRef) -> list[dict[str, Any]]:
-    """One record per entry: MAPE in percent and RMSE ratio to last price, per horizon. Networks with the weight that
-    they earned come first, then their other entries, benchmarks last.
+    """One record per entry: `LEADERBOARD_FIGURES` and `n_eff` of each horizon, None where one is not defined. Networks
+    with the weight that they earned come first, then their other entries and their averages, benchmarks last.
 
     All entries and horizons on the same dates: those on which every one of them has a forecast.
     """
-    from cbi_pipeline.evaluation.benchmarks import BENCHMARKS
+    from cbi_pipeline.evaluation.metrics import COMMON_ROWS
+    from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
 
     by_rule = [row["architecture"] for row in lambda_table(scorecard)]
-    entries = list(load_scores(scorecard)["entry"].unique())
-    entries.sort(key=lambda entry: (entry not in by_rule, entry in BENCHMARKS))
-    records = []
-    for entry in entries:
-        metrics = pooled_metrics(scorecard, entry, common_rows=True)
-        record: dict[str, Any] = {"entry": entry}
-        for horizon in HORIZONS_MONTHS:
-            own = metrics.get(horizon, {})
-            record |= {
-                f"{name}_{horizon}m": own.get(name)
-                for name in ("mape", "rmse_ratio", "directional_accuracy", "coverage_80")
-            }
-        records.append(record)
-    return records
+    scores = load_scores(scorecard)
+    entries = list(scores["entry"].unique())
+    entries.sort(key=lambda entry: (entry not in by_rule, entry in BENCHMARK_ENTRIES, entry.startswith(f"{AVERAGE}_")))
+    common = scores[(scores["fold"] == COMMON_ROWS) & scores["value"].notna()]
+    rows = zip(common["entry"], common["horizon_months"], common["metric"], common["value"], strict=True)
+    values = {(entry, horizon, metric): value for entry, horizon, metric, value in rows}
+    n_eff = common.groupby("horizon_months")["n_eff"].first()
+    return [
+        {
+            "entry": entry,
+            **{f"{name}_{h}m": values.get((entry, h, name)) for h in HORIZONS_MONTHS for name in LEADERBOARD_FIGURES},
+            **{f"n_eff_{h}m": n_eff.get(h) for h in HORIZONS_MONTHS},
+        }
+        for entry in entries
+    ]
+
+
+def fold_spread(scorecard: ScorecardRef) -> pd.DataFrame:
+    """Mean and spread over the folds of MAPE, RMSE ratio, direction and Sharpe ratio; see `evaluation.scorecard`."""
+    from cbi_pipeline.evaluation import scorecard as figures
+
+    return figures.fold_spread(load_scores(scorecard))
+
+
+def pictures(scorecard: ScorecardRef) -> dict[str, bytes]:
+    """PNG files by title: skill by horizon with intervals, and loss against the last price through time."""
+    from cbi_pipeline.evaluation.metrics import common_rows
+    from cbi_pipeline.evaluation.significance import squared_errors
+    from cbi_pipeline.reports.evaluation_figures import loss_png, skill_png
+
+    rows = common_rows(load_out_of_fold(scorecard))
+    return {
+        "skill by horizon": skill_png(leaderboard(scorecard)),
+        "loss against last price": loss_png({h: squared_errors(rows, h) for h in HORIZONS_MONTHS}),
+    }
 
 
 def scorecard_span(scorecard: ScorecardRef) -> str:

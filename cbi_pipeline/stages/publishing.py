@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.references import Cell, CellRef, PredictionsRef, ScorecardRef, WarehouseRef
-from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS
+from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, MODEL_REGISTRY, PREDICTIONS, WAREHOUSE_TABLES
+from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TARGETS, Target
 from cbi_pipeline.provenance import code_commit, content_key
 from cbi_pipeline.stages.evaluation import FULL_RESIDUAL_SUFFIX, RAW_SUFFIX, load_scores, pooled_metrics
@@ -92,6 +94,39 @@ def publish_experiments(
         for target in TARGETS
     ]
     return _reference(EXPERIMENTS.name, warehouse, warehouse.merge(EXPERIMENTS.name, rows))
+
+
+def publish_registry(models_dir: Path, warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
+    """Write how the model that serves came to serve; a change that a killed process left unwritten is made up for.
+
+    Raises:
+        ModelError: no model serves.
+    """
+    champion = champion_record(models_dir)
+    row = {name: champion[name] for name in MODEL_REGISTRY.column_names if name in champion}
+    stamp = {"created_at": datetime.now(UTC), "run_id": run_id, "code_commit": code_commit()}
+    return _reference(MODEL_REGISTRY.name, warehouse, warehouse.merge(MODEL_REGISTRY.name, [{**row, **stamp}]))
+
+
+def champion_record(models_dir: Path) -> dict[str, Any]:
+    """What serves, since when, admitted how, by whom, why, and what it replaced.
+
+    Raises:
+        ModelError: no model serves.
+    """
+    from cbi_pipeline.registry.champion import read_champion
+
+    champion = read_champion(models_dir)
+    if champion is None:
+        raise ModelError(str(models_dir), "No model was promoted yet.", "run `cbi run`.")
+    replaced = champion.previous.model_version if champion.previous else None
+    return {**champion.model_dump(exclude={"previous"}), "replaced": replaced}
+
+
+def stored_table(name: str, warehouse: Warehouse) -> WarehouseRef:
+    """A table that was written earlier in the run, as it stands."""
+    rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {WAREHOUSE_TABLES[name].name}").to_pylist()[0]["n"]
+    return WarehouseRef(name=name, location=warehouse.location, rows=rows, inserted=0, unchanged=rows)
 
 
 def experiments(warehouse: Warehouse) -> list[dict[str, Any]]:

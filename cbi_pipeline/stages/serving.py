@@ -24,16 +24,18 @@ from cbi_pipeline.errors import BundleError, ModelError, WarehouseError
 from cbi_pipeline.provenance import code_commit
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.settings import Settings
-from cbi_pipeline.stages.evaluation import pooled_metrics, serving_lambdas
+from cbi_pipeline.stages.evaluation import load_out_of_fold, pooled_metrics, serving_lambdas
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.folds import load_anchor, scaler_file
+from cbi_pipeline.stages.gates import admission, folds_of
 from cbi_pipeline.stages.raw import load_raw_tables
 from cbi_pipeline.stages.selection import load_lock
 from cbi_pipeline.stages.training import TrainingRun, load_config, load_weights, train_one
 
 if TYPE_CHECKING:
     from cbi_pipeline.registry.artifacts import LoadedModel
+    from cbi_pipeline.registry.champion import Champion
     from cbi_pipeline.warehouse.base import Warehouse
 
 CHAMPION_STAGE = "champion"
@@ -47,18 +49,26 @@ ORDER BY horizon_months
 
 
 def refit_champion(
-    winner: WinnerRef, scorecard: ScorecardRef, selection: SelectionRef, run: TrainingRun, models_dir: Path
+    winner: WinnerRef,
+    scorecard: ScorecardRef,
+    selection: SelectionRef,
+    run: TrainingRun,
+    *,
+    settings: Settings,
+    warehouse: Warehouse,
 ) -> ModelRef:
-    """Train the winner on the serving fold, store the model whole with its feature lock, then move the champion alias.
+    """Train the winner on the serving fold, store the model whole as candidate, and make it champion if it may be.
 
-    The champion learns the anchored target alone, and is given the locked features alone.
+    The champion learns the anchored target alone, and is given the locked features alone. Whether it may serve is read
+    from the verdicts that the warehouse holds, whoever started this.
 
     Raises:
-        ModelError: winner, scorecard, selection and training inputs do not belong together; the alias stays as it is.
+        ModelError: winner, scorecard, selection and training inputs do not belong together, or a gate failed or was
+            never judged on this scorecard and dataset; the champion alias stays as it is.
     """
     from cbi_pipeline.features.catalogue import FEATURE_NAMES
     from cbi_pipeline.registry.artifacts import ModelContent, model_version, save_model
-    from cbi_pipeline.registry.champion import set_champion
+    from cbi_pipeline.registry.champion import set_candidate, set_champion
 
     own = (run.features.key, run.anchors.key, run.scalers.key)
     made_of = {(made.features_key, made.anchors_key, made.scalers_key) for made in (scorecard, selection)}
@@ -88,18 +98,34 @@ def refit_champion(
         metrics={
             "scorecard_id": scorecard.scorecard_id,
             "entry": winner.architecture,
+            "folds": folds_of(load_out_of_fold(scorecard)),
             "by_horizon": {str(h): values for h, values in pooled_metrics(scorecard, winner.architecture).items()},
         },
     )
     version = model_version(winner.architecture, fold.test_start, content)
-    known = (models_dir / version).exists()
+    known = (settings.models_dir / version).exists()
     path = save_model(
-        models_dir,
+        settings.models_dir,
         version,
         content,
         provenance={"dataset_version": run.features.dataset_version, "code_commit": code_commit()},
     )
-    set_champion(models_dir, version)
+    set_candidate(settings.models_dir, version)
+    admitted, replacing = admission(
+        scorecard.scorecard_id,
+        scorecard.dataset_version,
+        winner.architecture,
+        settings=settings,
+        warehouse=warehouse,
+    )
+    set_champion(
+        settings.models_dir,
+        version,
+        admission=admitted,
+        by="cbi run",
+        reason=f"{winner.reason}; scorecard {scorecard.scorecard_id}",
+        replacing=replacing,
+    )
     progress.finish(CHAMPION_STAGE, version, reused=known and cell.reused)
     return ModelRef(
         model_version=version,
@@ -138,7 +164,7 @@ def predict(
     """
     from cbi_pipeline.evaluation.benchmarks import prepare_market
     from cbi_pipeline.inference import forecast_rows
-    from cbi_pipeline.registry.champion import load_champion
+    from cbi_pipeline.registry.champion import load_champion, read_champion
 
     progress.report(FORECAST_STAGE, 0, 1)
     if {features.dataset_version} != {reference.dataset_version for reference in raw}:
@@ -147,14 +173,14 @@ def predict(
             f"the raw tables are those of {sorted({reference.dataset_version for reference in raw})}.",
             "materialise raw tables, curated_features and daily_predictions together, or run `cbi predict`.",
         )
-    model = load_champion(models_dir)
+    model, champion = load_champion(models_dir), read_champion(models_dir)
     frame = load_features(features)
     rows = forecast_rows(
         model,
         frame,
         prepare_market(load_raw_tables(raw)),
         as_of=frame.index[-1],
-        status=_statuses(model, raw[0], settings),
+        status=_statuses(model, champion, raw[0], settings),
         dataset_version=features.dataset_version,
         code_commit=code_commit(),
         run_id=run_id,
@@ -192,19 +218,30 @@ def stored_rows(warehouse: Warehouse, as_of_date: date, model_version: str) -> l
     return [ForecastRow.model_validate(record) for record in warehouse.query(_PUBLISHED_SQL, key).to_pylist()]
 
 
-def _statuses(model: LoadedModel, prices: RawTableRef, settings: Settings) -> dict[int, tuple[Status, list[str]]]:
-    """PRODUCTION or HOLD per horizon, from the model's own out-of-fold metrics and the age of the data."""
+def _statuses(
+    model: LoadedModel, champion: Champion | None, prices: RawTableRef, settings: Settings
+) -> dict[int, tuple[Status, list[str]]]:
+    """PRODUCTION or HOLD per horizon: the out-of-fold metrics, how the model came to serve, the age of the data."""
     from cbi_pipeline.evaluation.status import QualityTargets, evaluate_status
 
-    targets = QualityTargets(
-        mape_max=settings.target_mape_percent,
-        sharpe_min=settings.target_sharpe,
-        directional_min=settings.target_directional_accuracy,
-        calibration_max=settings.target_calibration_error,
-    )
+    targets = QualityTargets(**settings.quality_targets)
     stale = why_stale(prices, settings.max_data_age_sessions, datetime.now(UTC).date())
+    hold = [reason for reason in (stale, why_not_judged(champion)) if reason]
     by_horizon = model.metrics["by_horizon"]
-    return {h: evaluate_status(by_horizon.get(str(h), {}), targets, stale=stale) for h in HORIZONS_MONTHS}
+    return {
+        h: evaluate_status(by_horizon.get(str(h), {}), targets, stale="; ".join(hold) or None) for h in HORIZONS_MONTHS
+    }
+
+
+def why_not_judged(champion: Champion | None) -> str | None:
+    """Why the gates do not stand behind the model that serves; None if they do."""
+    if champion is None:
+        return "no model was promoted"
+    return {
+        "judged": None,
+        "unjudged": "the evidence gates could not judge the model: too few independent out-of-fold rows",
+        "override": f"the evidence gates were overridden by {champion.promoted_by}: {champion.reason}",
+    }[champion.admission]
 
 
 def why_stale(prices: RawTableRef, max_sessions: int, today: date) -> str | None:

@@ -13,9 +13,9 @@ from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation import density_scores as ds
 from cbi_pipeline.evaluation.benchmarks import ANCHOR, LAST_PRICE, Market, benchmark_frames
 from cbi_pipeline.evaluation.metrics import metrics_of
-from cbi_pipeline.evaluation.walk_forward import make_folds
 from cbi_pipeline.modeling.volatility import density_sigma, normal_quantiles, state_at
 from cbi_pipeline.profiles import get_profile
+from cbi_pipeline.stages.folds import cut_folds
 
 STANDARD = norm.ppf(QUANTILES)
 
@@ -75,7 +75,7 @@ def test_coverage_band_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def oof(market: Market) -> pd.DataFrame:
-    rows = benchmark_frames(market, make_folds(pd.DatetimeIndex(market.front.index), **get_profile("quick").spans))
+    rows = benchmark_frames(market, cut_folds(market.front.index, get_profile("quick"))[0])
     return rows[(rows["horizon_months"] == 6) & rows["realised_price"].notna()]
 
 

@@ -45,7 +45,14 @@ def small_network(architecture: Architecture = "tcn", **changes: Any) -> AnyNetw
 
 def small_config(architecture: Architecture = "tcn", **changes: Any) -> TrainingConfig:
     """`network`, `loss` and `fit` in `changes` are dicts of single settings."""
-    fit = {"train_stride": 1, "epochs": 6, "patience": 6, "weight_decay": 0.0, "learning_rate": 5e-3}
+    fit = {
+        "train_stride": 1,
+        "validation_stride": 1,
+        "epochs": 6,
+        "patience": 6,
+        "weight_decay": 0.0,
+        "learning_rate": 5e-3,
+    }
     return TrainingConfig(
         network=small_network(architecture, **changes.pop("network", {})),
         loss=LossConfig(**changes.pop("loss", {})),

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from cbi_pipeline.contracts.tables import RAW_TABLES
+from cbi_pipeline.contracts.verdict import GATES, QUALITY
 from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.features.catalogue import FEATURE_NAMES
@@ -35,7 +36,11 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
         {"scikitlearn"},
         {"curated_features", "fitted_anchor", "fitted_scaler", "trained_models"},
     ),
-    "scorecard": ("evaluation", {"pandas"}, {"curated_features", "fitted_anchor", "trained_models"}),
+    "scorecard": (
+        "evaluation",
+        {"pandas"},
+        {"curated_features", "fitted_anchor", "trained_models", "raw_futures_daily", "raw_futures_curve"},
+    ),
     "bakeoff_winner": ("evaluation", {"python"}, {"scorecard", "trained_models"}),
     "champion": (
         "serving",
@@ -46,6 +51,9 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
     "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
     "warehouse/experiments": ("warehouse", {"duckdb"}, {"scorecard", "trained_models"}),
+    "warehouse/gate_verdicts": ("warehouse", {"duckdb"}, {"scorecard"}),
+    "warehouse/out_of_fold_forecasts": ("warehouse", {"duckdb"}, {"scorecard"}),
+    "warehouse/model_registry": ("warehouse", {"duckdb"}, {"champion"}),
     "warehouse/vw_latest_forecast": ("warehouse", {"duckdb"}, {"warehouse/predictions"}),
 }
 """Asset: group, kinds, what it depends on (the data path of design.md, section 2). A change here is a decision."""
@@ -135,7 +143,8 @@ def test_retrain_is_everything(definitions):
 def test_daily_forecasts_and_trains_nothing(definitions):
     fitted = {"fitted_anchor", "fitted_scaler", "trained_models", "scorecard", "bakeoff_winner", "champion"}
     fitted |= {"feature_selection"}
-    assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {"warehouse/metrics", "warehouse/experiments"}
+    judged = {"metrics", "experiments", "gate_verdicts", "out_of_fold_forecasts", "model_registry"}
+    assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {f"warehouse/{table}" for table in judged}
 
 
 @pytest.mark.parametrize("job", ["retrain", "daily"])
@@ -150,11 +159,12 @@ def test_checks_block_what_comes_after(graph):
         *(("curated_features", name) for name in FEATURE_VALIDATION),
         ("trained_models", "every_cell_trained"),
         ("scorecard", "every_entry_is_scored_at_every_horizon"),
+        *(("scorecard", gate) for gate in GATES),
         ("warehouse/predictions", "stored_rows_equal_the_forecast"),
     }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
-        assert spec.blocking, key
+        assert spec.blocking is (key.name != QUALITY), key
         assert len(spec.description) > 20
 
 

@@ -20,6 +20,7 @@ from cbi_pipeline.contracts.references import (
 from cbi_pipeline.contracts.warehouse import METRICS
 from cbi_pipeline.errors import CbiError, ModelError, WarehouseError
 from cbi_pipeline.evaluation.metrics import METRICS as METRIC_NAMES
+from cbi_pipeline.evaluation.scorecard import COMPARISON_FIGURES, DENSITY_FIGURES
 from cbi_pipeline.modeling import training
 from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
 from cbi_pipeline.orchestration import checks
@@ -50,9 +51,11 @@ STAGES = [
     "feature selection",
     "scorecard",
     "bake-off",
+    "gates",
     "table metrics",
     "table experiments",
     "champion",
+    "table model_registry",
     "forecast",
     "table predictions",
     "vw_latest_forecast",
@@ -105,10 +108,12 @@ def test_intervals_are_ordered_hold_the_forecast_and_widen(finished_run):
 
 
 def test_rows_on_the_starter_say_hold_and_that_the_data_end_there(finished_run):
+    measured = load_champion(finished_run.settings.models_dir).metrics["by_horizon"]
     for row in finished_run.outcome.forecast:
+        sharpe = measured[str(row["horizon_months"])]["sharpe"]
         assert row["status"] == "HOLD"
         assert "the data end on 2024-12-31, where the starter bundle ends" in row["status_reasons"]
-        assert "Sharpe ratio is not known" in row["status_reasons"]
+        assert (f"Sharpe ratio {sharpe:.3f} is not above 1" in row["status_reasons"]) == (sharpe <= 1)
 
 
 def test_every_row_names_what_made_it(finished_run):
@@ -141,10 +146,18 @@ def test_the_metrics_table_is_the_scorecard(finished_run):
     names = ["entry", "horizon_months", "fold", "metric", "value", "n", "n_eff"]
     expected = [tuple(None if v != v else v for v in record) for record in scores[names].itertuples(index=False)]
     assert sorted((tuple(row[name] for name in names) for row in published), key=str) == sorted(expected, key=str)
-    assert {row["metric"] for row in published} == set(METRIC_NAMES)
+    everywhere = {*METRIC_NAMES, *DENSITY_FIGURES, "sharpe", "sharpe_se"}
+    by_fold = {
+        fold: {row["metric"] for row in published if row["fold"] == fold} for fold in ("fold_1", "all", "common")
+    }
+    assert by_fold == {
+        "fold_1": everywhere,
+        "all": everywhere | {"deflated_sharpe"},
+        "common": everywhere | {"deflated_sharpe", *COMPARISON_FIGURES},
+    }
     entries = {row["entry"] for row in published}
     assert entries == set(ENTRY_TITLES)
-    assert len(published) == len(entries) * 4 * len(("fold_1", "all", "common")) * len(METRIC_NAMES)
+    assert len(published) == len(entries) * 4 * sum(map(len, by_fold.values()))
 
 
 # --- runs after it -----------------------------------------------------------------------------------------------
@@ -325,7 +338,7 @@ def test_features_of_another_catalogue_fail_their_check(finished_run):
 def test_references_are_readable_json_without_data(finished_run):
     folder = finished_run.settings.dagster_dir / "references"
     files = sorted(folder.rglob("*.json"))
-    assert len(files) == 7 + 3 + 3 + 1 + 2 + 2 + 4
+    assert len(files) == 7 + 3 + 3 + 1 + 2 + 2 + 7
     for file in files:
         assert file.stat().st_size < 5_000
         assert json.loads(file.read_text())

@@ -9,12 +9,14 @@ from rich.console import Console
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.errors import WarehouseError
+from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
 from cbi_pipeline.modeling.config import ARCHITECTURES
 from cbi_pipeline.reports import console as console_module
 from cbi_pipeline.reports.console import (
     ENTRY_TITLES,
     RunDisplay,
     error_panel,
+    evidence_table,
     experiments_table,
     forecast_table,
     leaderboard_table,
@@ -62,10 +64,23 @@ def test_production_rows_have_no_reasons():
     assert list(status_reasons([])) == []
 
 
-def scores(entry: str, mape: float | None, ratio: float | None):
-    return {"entry": entry} | {
-        key: value for h in HORIZONS_MONTHS for key, value in ((f"mape_{h}m", mape), (f"rmse_ratio_{h}m", ratio))
-    }
+FIGURES = {
+    "dm_p_less": 0.2, "mcs_p": 0.9, "rmse_ratio_low": 0.93, "rmse_ratio_high": 1.04, "ratio_to_best_benchmark": 1.012,
+    "crps_ratio": 0.981, "coverage_80": 0.647, "directional_accuracy": 0.6, "direction_p": 0.04, "sharpe": -0.1,
+    "sharpe_se": 0.4, "n_eff": 19.03,
+}  # fmt: skip
+
+
+def scores(entry: str, mape: float | None, ratio: float | None, **changes: float | None):
+    """A record of `stages.leaderboard` with the same figures at every horizon."""
+    figures = {"mape": mape, "rmse_ratio": ratio, **FIGURES, **changes}
+    return {"entry": entry} | {f"{name}_{h}m": value for h in HORIZONS_MONTHS for name, value in figures.items()}
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """Rows of a printed table by their first cell."""
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if "│" in line]
+    return {line[0]: line[1:] for line in lines}
 
 
 def test_the_leaderboard_has_a_line_an_entry_in_the_given_order():
@@ -73,7 +88,7 @@ def test_the_leaderboard_has_a_line_an_entry_in_the_given_order():
     assert "Leaderboard, the folds" in text
     lines = [line for line in text.splitlines() if line.startswith("│")]
     assert [line.split("│")[1].strip() for line in lines] == ["TCN on anchor", "new_entry"]
-    assert lines[0].count("13.5  0.947") == 4
+    assert lines[0].count("13.5 0.947 ") == 4
 
 
 @pytest.mark.parametrize(
@@ -85,6 +100,7 @@ def test_the_leaderboard_has_a_line_an_entry_in_the_given_order():
         ("tcn_lambda_1", "TCN, full residual"),
         ("lstm_mha_raw", "LSTM + attention, raw"),
         ("last_price", "last price"),
+        ("networks_raw", "mean of networks, raw"),
     ],
 )
 def test_every_entry_has_a_title(entry, title):
@@ -92,7 +108,8 @@ def test_every_entry_has_a_title(entry, title):
 
 
 def test_titles_are_as_many_as_entries_and_all_different():
-    assert len(ENTRY_TITLES) == len(set(ENTRY_TITLES.values())) == 5 * len(ARCHITECTURES) + 3
+    assert len(ENTRY_TITLES) == len(set(ENTRY_TITLES.values())) == 5 * len(ARCHITECTURES) + 2 + 9
+    assert set(BENCHMARK_ENTRIES) <= set(ENTRY_TITLES)
 
 
 def experiment(**changes):
@@ -126,10 +143,72 @@ def test_an_experiment_has_its_figures_at_every_width():
 
 
 def test_lines_part_the_leaderboard():
-    entries = ["lstm_mha", "tcn", "lstm_mha_raw", "lstm_mha_lambda_1", "tcn_raw", "last_price", "anchor"]
+    entries = [
+        "lstm_mha",
+        "tcn",
+        "lstm_mha_raw",
+        "lstm_mha_lambda_1",
+        "tcn_raw",
+        "networks_raw",
+        "last_price",
+        "anchor",
+    ]
     lines = printed(leaderboard_table([scores(entry, 10.0, 1.0) for entry in entries], "")).splitlines()
     body = [line[0] for line in lines if line[:1] in "│├"]
-    assert "".join(body) == "││├││├│├││"
+    assert "".join(body) == "││├││├│├│├││"
+
+
+def test_marks_say_what_is_beyond_noise():
+    rows = [
+        scores("tcn", 13.5, 0.9, dm_p_less=0.049),
+        scores("anchor", 13.5, 0.9, dm_p_less=0.05),
+        scores("ridge", 13.5, 1.3, mcs_p=0.25, dm_p_less=0.99),
+        scores("last_price", 13.5, 1.0, dm_p_less=None, mcs_p=None),
+    ]
+    shown = cells(printed(leaderboard_table(rows, "")))
+    assert shown["TCN on anchor"] == ["13.5 0.900*"] * 4
+    assert shown["anchor"] == ["13.5 0.900"] * 4
+    assert shown["ridge"] == ["13.5 1.300°"] * 4
+    assert shown["last price"] == ["13.5 1.000"] * 4
+
+
+def test_the_leaderboard_fits_eighty_columns():
+    rows = [scores(entry, 13.5, 1.3, mcs_p=0.1) for entry in ENTRY_TITLES]
+    text = printed(leaderboard_table(rows, "out of fold"), width=80) + printed(evidence_table(rows), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("13.5 1.300°") == 4 * len(rows), "no cell is broken over two lines"
+
+
+def test_the_evidence_shows_every_figure_of_what_is_served():
+    rows = [scores("tcn", 13.5, 0.984), scores("tcn_raw", 14.1, 1.038), scores("anchor", 13.5, 0.984)]
+    text = printed(evidence_table(rows))
+    shown = cells(text)
+    assert "TCN on anchor" in shown
+    assert not {"TCN, raw", "anchor"} & set(shown)
+    assert shown["RMSE / last price"] == ["0.984"] * 4
+    assert shown["its interval"] == ["0.93-1.04"] * 4
+    assert shown["RMSE / best benchmark"] == ["1.012"] * 4
+    assert shown["CRPS / last price"] == ["0.981"] * 4
+    assert shown["80 % covered"] == ["65%"] * 4
+    assert shown["direction right"] == ["60%"] * 4
+    assert shown["Sharpe ratio"] == ["-0.10±0.40"] * 4
+    assert shown["independent periods"] == ["19.0"] * 4
+    assert [line.split("│")[2].strip() for line in text.splitlines() if "│ p " in line] == ["0.20", "0.04"]
+
+
+def test_networks_with_the_same_figures_share_their_evidence():
+    same = printed(evidence_table([scores("tcn", 13.5, 0.984), scores("nbeatsx", 13.5, 0.984)]))
+    assert "TCN, N-BEATSx on anchor" in same
+    assert same.count("RMSE / last price") == 1
+    other = printed(evidence_table([scores("tcn", 13.5, 0.984), scores("nbeatsx", 13.5, 0.99)]))
+    assert other.count("RMSE / last price") == 2
+    assert "TCN on anchor" in other
+
+
+def test_evidence_that_is_not_known_is_left_empty():
+    text = printed(evidence_table([scores("tcn", 13.5, 0.984, sharpe=None, dm_p_less=None)]))
+    assert cells(text)["Sharpe ratio"] == [""] * 4
+    assert "None" not in text
 
 
 def test_a_metric_that_is_not_known_is_left_empty():

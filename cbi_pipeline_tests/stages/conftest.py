@@ -39,6 +39,10 @@ class Lineage:
     def market_tables(self) -> tuple[RawTableRef, ...]:
         return tuple(self.raw[name] for name in ("futures_daily", "futures_curve", "macro_series", "fundamentals"))
 
+    @property
+    def price_tables(self) -> tuple[RawTableRef, ...]:
+        return self.raw["futures_daily"], self.raw["futures_curve"]
+
     def train(self, store: ArtifactStore, cells=CELLS, *, seed: int = 1):
         """`train_cells` of this lineage into another store."""
         return stages.train_cells(cells, self.run(store, seed))
@@ -60,7 +64,7 @@ def lineage(tmp_path_factory) -> Lineage:
     scalers = stages.fit_scalers(features, anchors, store)
     run = stages.TrainingRun(features, anchors, scalers, TWO_FOLDS, 1, CPU, store)
     cells = {f"{cell.architecture}|{cell.fold}": cell for cell in stages.train_cells(CELLS, run)}
-    scorecard = stages.build_scorecard(features, anchors, cells, store)
+    scorecard = stages.build_scorecard(features, anchors, cells, (raw["futures_daily"], raw["futures_curve"]), store)
     selection = stages.select_chosen_features(cells, run)
     return Lineage(store, TWO_FOLDS, raw, features, anchors, scalers, cells, scorecard, selection)
 

@@ -9,13 +9,24 @@ from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.references import FailedCellRef
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation import bakeoff
-from cbi_pipeline.evaluation.metrics import score
-from cbi_pipeline.stages.evaluation import load_out_of_fold, load_scores, pooled_metrics, serving_lambdas
+from cbi_pipeline.evaluation.metrics import common_rows
+from cbi_pipeline.evaluation.profit_and_loss import roll_dates
+from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES, TradedMarket, full_scores
+from cbi_pipeline.modeling.volatility import front_price, within_contract_returns
+from cbi_pipeline.stages.evaluation import (
+    LEADERBOARD_FIGURES,
+    _average_rows,
+    load_out_of_fold,
+    load_scores,
+    pooled_metrics,
+    serving_lambdas,
+)
 from cbi_pipeline.stages.folds import load_market
 from cbi_pipeline.stages.training import load_forecasts, load_member_medians
 
 WAYS = ["", "_lambda_0.1", "_lambda_0.25", "_lambda_1", "_raw"]
-ENTRIES = [name + way for name in ("tcn", "nbeatsx") for way in WAYS] + ["anchor", "futures_curve", "last_price"]
+AVERAGES = ["networks_lambda_1", "networks_raw"]
+ENTRIES = [name + way for name in ("tcn", "nbeatsx") for way in WAYS] + AVERAGES + list(BENCHMARK_ENTRIES)
 FIXED = {"_lambda_0.1": 0.1, "_lambda_0.25": 0.25, "_lambda_1": 1.0}
 
 
@@ -40,13 +51,18 @@ def test_every_entry_is_scored_on_the_same_rows(lineage):
     }
     assert sorted(keys) == sorted(ENTRIES)
     assert len(keys["tcn"]) == 2 * 252 * 4
-    for entry in set(ENTRIES) - {"futures_curve"}:
+    for entry in set(ENTRIES) - {"futures_curve", "half_capped_curve"}:
         assert keys[entry] == keys["tcn"], entry
-    assert keys["futures_curve"] <= keys["tcn"]
+    assert keys["half_capped_curve"] == keys["futures_curve"] < keys["tcn"]
 
 
-def test_scores_can_be_recomputed_from_the_stored_rows(lineage):
-    recomputed = score(load_out_of_fold(lineage.scorecard))
+def test_scores_can_be_recomputed_from_the_stored_rows(lineage, starter_tables):
+    market = TradedMarket(
+        returns=within_contract_returns(starter_tables),
+        front=front_price(starter_tables),
+        rolls=roll_dates(starter_tables),
+    )
+    recomputed = full_scores(load_out_of_fold(lineage.scorecard), market)
     pd.testing.assert_frame_equal(load_scores(lineage.scorecard), recomputed)
 
 
@@ -77,6 +93,27 @@ def test_raw_entries_are_the_last_price_plus_sigma_times_the_median(lineage, arc
         own = own.set_index(["as_of_date", "horizon_months"])
         median = median_by_hand(lineage.cells[f"{architecture}|{fold}"], "raw").loc[own.index]
         np.testing.assert_allclose(own["predicted_price"], own["last_price"] * np.exp(own["sigma_h"] * median))
+
+
+@pytest.mark.parametrize(("suffix", "target"), [("_lambda_1", "anchored"), ("_raw", "raw")])
+def test_averages_are_the_mean_of_the_networks_medians(lineage, suffix, target):
+    rows = load_out_of_fold(lineage.scorecard)
+    rows = rows.assign(log_return=np.log(rows["predicted_price"] / rows["last_price"]))
+    differing = []
+    for fold, own in rows.groupby("fold"):
+        by_entry = dict(iter(own.set_index(["as_of_date", "horizon_months"]).groupby("entry")))
+        base = by_entry["anchor"]["log_return"] if target == "anchored" else 0.0
+        medians = [median_by_hand(lineage.cells[f"{name}|{fold}"], target) for name in ("tcn", "nbeatsx")]
+        expected = base + by_entry["anchor"]["sigma_h"] * (medians[0] + medians[1]) / 2
+        found = by_entry["networks" + suffix]["log_return"]
+        np.testing.assert_allclose(found, expected.loc[found.index], atol=1e-12)
+        differing.append(not np.allclose(medians[0], medians[1]))
+    assert any(differing)
+
+
+def test_a_single_network_has_no_average(lineage):
+    only = {"tcn": {fold.name: lineage.cells[f"tcn|{fold.name}"] for fold in lineage.anchors.folds}}
+    assert _average_rows(load_market(lineage.anchors), only, lineage.anchors) == []
 
 
 def test_some_network_moves_a_forecast(lineage):
@@ -150,12 +187,27 @@ def test_the_leaderboard_has_networks_first_and_last_price_at_one(lineage):
     board = {record["entry"]: record for record in stages.leaderboard(lineage.scorecard)}
     assert set(board) == set(ENTRIES)
     assert list(board)[:2] == ["tcn", "nbeatsx"]
-    assert set(list(board)[-3:]) == {"anchor", "futures_curve", "last_price"}
+    assert set(list(board)[-11:-9]) == set(AVERAGES)
+    assert set(list(board)[-9:]) == set(BENCHMARK_ENTRIES)
     common = pooled_metrics(lineage.scorecard, "tcn", common_rows=True)
+    dates = common_rows(load_out_of_fold(lineage.scorecard))["as_of_date"].unique()
     for horizon in HORIZONS_MONTHS:
         assert board["last_price"][f"rmse_ratio_{horizon}m"] == 1.0
         assert board["last_price"][f"directional_accuracy_{horizon}m"] is None
-        assert board["tcn"][f"mape_{horizon}m"] == common[horizon]["mape"]
+        for name in LEADERBOARD_FIGURES:
+            assert board["tcn"][f"{name}_{horizon}m"] == common[horizon][name], name
+        assert board["tcn"][f"n_eff_{horizon}m"] == pytest.approx(len(dates) / (21 * horizon))
+
+
+def test_the_spread_over_folds_is_that_of_the_stored_scores(lineage):
+    spread = stages.fold_spread(lineage.scorecard).set_index(["entry", "horizon_months"])
+    scores = load_scores(lineage.scorecard).set_index(["entry", "horizon_months", "metric", "fold"])["value"]
+    first, second = scores[("tcn", 6, "mape", "fold_1")], scores[("tcn", 6, "mape", "fold_2")]
+    assert spread.loc[("tcn", 6), "mean_mape"] == pytest.approx((first + second) / 2)
+    assert spread.loc[("tcn", 6), "std_mape"] == pytest.approx(abs(first - second) / np.sqrt(2))
+    ratios = [scores[("tcn", 6, "sharpe", fold)] for fold in ("fold_1", "fold_2")]
+    assert spread.loc[("tcn", 6), "mean_sharpe"] == pytest.approx(np.mean(ratios))
+    assert (spread["folds"] == 2).all()
 
 
 def test_the_span_is_that_of_the_dates_that_all_entries_have(lineage):
@@ -169,7 +221,7 @@ def test_the_span_is_that_of_the_dates_that_all_entries_have(lineage):
 def test_an_incomplete_architecture_is_not_scored(lineage, other_store):
     only = {key: cell for key, cell in lineage.cells.items() if key != "tcn|fold_2"}
     with pytest.raises(ModelError, match="missing \\['fold_2'\\]"):
-        stages.build_scorecard(lineage.features, lineage.anchors, only, other_store)
+        stages.build_scorecard(lineage.features, lineage.anchors, only, lineage.price_tables, other_store)
     assert not other_store.root.exists()
 
 
@@ -177,7 +229,7 @@ def test_a_table_with_a_failed_cell_is_refused_by_name(lineage, other_store):
     cells = {**lineage.cells, "tcn|fold_2": failed(lineage.cells["tcn|fold_2"])}
     run = lineage.run(other_store)
     for refused in (
-        lambda: stages.build_scorecard(lineage.features, lineage.anchors, cells, other_store),
+        lambda: stages.build_scorecard(lineage.features, lineage.anchors, cells, lineage.price_tables, other_store),
         lambda: stages.select_chosen_features(cells, run),
         lambda: stages.choose_winner(lineage.scorecard, cells),
     ):
@@ -190,7 +242,7 @@ def test_a_cell_of_another_profile_is_not_scored(lineage, other_store):
     foreign = lineage.cells["tcn|fold_2"].model_copy(update={"fold": "fold_9"})
     cells = {**lineage.cells, "tcn|fold_9": foreign}
     with pytest.raises(ModelError, match="not of this profile \\['fold_9'\\]"):
-        stages.build_scorecard(lineage.features, lineage.anchors, cells, other_store)
+        stages.build_scorecard(lineage.features, lineage.anchors, cells, lineage.price_tables, other_store)
 
 
 def test_a_network_wins_by_the_written_rule(lineage):
@@ -199,3 +251,6 @@ def test_a_network_wins_by_the_written_rule(lineage):
     assert winner.architecture == bakeoff.choose_winner(load_scores(lineage.scorecard), parameters).winner
     assert winner.scorecard_id == lineage.scorecard.scorecard_id
     assert " beats " in winner.reason
+    ranking = bakeoff.choose_winner(load_scores(lineage.scorecard), parameters).ranking
+    told = bakeoff.beyond_noise(load_out_of_fold(lineage.scorecard), *ranking.index[:2])
+    assert winner.reason.endswith(f"; {told}")

@@ -11,6 +11,7 @@ from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.registry.artifacts import load_model
 from cbi_pipeline.stages.selection import load_lock, required_features
 from cbi_pipeline_tests.projects import flip_byte
+from cbi_pipeline_tests.stages.refits import refit
 
 
 def select(lineage, store=None, cells=None):
@@ -76,12 +77,10 @@ def test_cells_of_other_folds_are_refused(lineage):
 
 
 def test_the_champion_is_locked_to_the_selection(lineage, tmp_path):
-    winner = stages.choose_winner(lineage.scorecard, lineage.cells)
-    run = lineage.run(lineage.store)
     foreign = lineage.selection.model_copy(update={"features_key": "0" * 64})
     with pytest.raises(ModelError, match="different runs"):
-        stages.refit_champion(winner, lineage.scorecard, foreign, run, tmp_path / "models")
-    reference = stages.refit_champion(winner, lineage.scorecard, lineage.selection, run, tmp_path / "models")
+        refit(lineage, tmp_path / "models", selection=foreign)
+    reference = refit(lineage, tmp_path / "models")
     model = load_model(reference.path)
     lock = model.feature_lock
     assert (lock.names, lock.hash) == (lineage.selection.chosen, lineage.selection.selected_hash)
@@ -96,8 +95,5 @@ def test_a_lock_without_an_input_of_the_network_is_no_model(lineage, tmp_path, m
 
     short = lock_features(set(lineage.selection.chosen) - {"RSI_14"})
     monkeypatch.setattr(serving, "load_lock", lambda selection: short)
-    winner = stages.choose_winner(lineage.scorecard, lineage.cells)
     with pytest.raises(FeatureError, match="RSI_14"):
-        stages.refit_champion(
-            winner, lineage.scorecard, lineage.selection, lineage.run(lineage.store), tmp_path / "models"
-        )
+        refit(lineage, tmp_path / "models")

@@ -19,10 +19,12 @@ from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.modeling.training import reference_forecast
 from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.registry.artifact_store import ArtifactStore
-from cbi_pipeline.registry.champion import load_champion, read_champion
+from cbi_pipeline.registry.artifacts import load_model
+from cbi_pipeline.registry.champion import load_champion, read_candidate, read_champion
 from cbi_pipeline.stages.serving import load_forecast_rows, why_stale
 from cbi_pipeline.warehouse import DuckDBWarehouse
 from cbi_pipeline_tests.projects import change_warehouse, flip_byte, stored
+from cbi_pipeline_tests.stages.refits import refit
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +149,6 @@ def refitted(lineage, tmp_path_factory):
     return models, refit(lineage, models)
 
 
-def refit(lineage, models_dir, scorecard=None, run=None, selection=None):
-    winner = stages.choose_winner(lineage.scorecard, lineage.cells)
-    run = run or lineage.run(lineage.store)
-    return stages.refit_champion(
-        winner, scorecard or lineage.scorecard, selection or lineage.selection, run, models_dir=models_dir
-    )
-
-
 def test_the_champion_is_named_after_the_last_session_and_its_content(refitted, lineage):
     models, reference = refitted
     assert read_champion(models).model_version == reference.model_version
@@ -195,6 +189,14 @@ def test_a_scorecard_of_other_data_promotes_nothing(lineage, tmp_path):
     with pytest.raises(ModelError, match="different runs"):
         refit(lineage, tmp_path / "models", scorecard=other)
     assert not (tmp_path / "models").exists()
+
+
+def test_a_refit_that_no_gate_judged_is_stored_as_candidate_and_not_promoted(lineage, tmp_path):
+    models = tmp_path / "models"
+    with pytest.raises(ModelError, match="was never judged"):
+        refit(lineage, models, judged=False)
+    assert read_champion(models) is None
+    assert load_model(models / read_candidate(models).model_version).metrics["entry"]
 
 
 # --- predictions ---------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ def test_keys_are_those_of_the_design():
         "predictions": ("as_of_date", "horizon_months", "model_version"),
         "metrics": ("scorecard_id", "entry", "horizon_months", "fold", "metric"),
         "experiments": ("experiment_id", "scorecard_id"),
+        "out_of_fold_forecasts": ("scorecard_id", "entry", "fold", "as_of_date", "horizon_months"),
+        "gate_verdicts": ("judgement_id", "name", "horizon_months"),
+        "model_registry": ("promoted_at", "model_version"),
     }
 
 

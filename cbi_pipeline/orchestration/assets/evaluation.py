@@ -2,10 +2,11 @@
 
 import dagster as dg
 
-from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, ScorecardRef, WinnerRef
+from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, RawTableRef, ScorecardRef, WinnerRef
 from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import ArtifactStoreResource
+from cbi_pipeline.reports.loss_curve import as_markdown
 
 
 @dg.asset(group_name="evaluation", kinds={"pandas"}, owners=OWNERS)
@@ -13,12 +14,15 @@ def scorecard(
     curated_features: FeaturesRef,
     fitted_anchor: FoldsRef,
     trained_models: Cells,
+    raw_futures_daily: RawTableRef,
+    raw_futures_curve: RawTableRef,
     artifact_store: ArtifactStoreResource,
 ) -> dg.Output[ScorecardRef]:
     """Out-of-fold forecasts of the networks and the benchmarks on the same rows, and every metric of them."""
     from cbi_pipeline import stages
 
-    reference = stages.build_scorecard(curated_features, fitted_anchor, trained_models, artifact_store.open())
+    prices = (raw_futures_daily, raw_futures_curve)
+    reference = stages.build_scorecard(curated_features, fitted_anchor, trained_models, prices, artifact_store.open())
     return dg.Output(
         reference,
         data_version=dg.DataVersion(reference.key),
@@ -28,6 +32,9 @@ def scorecard(
             "reused": reference.reused,
             "leaderboard": table(stages.leaderboard(reference)),
             "lambda": table(stages.lambda_table(reference)),
+            **{
+                title: dg.MetadataValue.md(as_markdown(png, title)) for title, png in stages.pictures(reference).items()
+            },
         },
     )
 

@@ -32,18 +32,23 @@ def champion(
     fitted_scaler: FoldsRef,
     feature_selection: SelectionRef,
     artifact_store: ArtifactStoreResource,
-    model_registry: ModelRegistryResource,
     device: DeviceResource,
+    warehouse: WarehouseResource,
     run_settings: SettingsResource,
 ) -> dg.Output[ModelRef]:
-    """The winner refitted up to the bundle's end (label-purged), stored whole under `models/`, then made champion."""
+    """The winner refitted up to the bundle's end (label-purged), stored whole under `models/`, made champion if the
+    verdicts of the gates, which it reads from the warehouse itself, let it."""
     from cbi_pipeline import stages
 
-    run = training_run(curated_features, fitted_anchor, fitted_scaler, run_settings.load(), device, artifact_store)
-    reference = stages.refit_champion(bakeoff_winner, scorecard, feature_selection, run, model_registry.path)
+    settings = run_settings.load()
+    run = training_run(curated_features, fitted_anchor, fitted_scaler, settings, device, artifact_store)
+    reference = stages.refit_champion(
+        bakeoff_winner, scorecard, feature_selection, run, settings=settings, warehouse=warehouse.open()
+    )
     return dg.Output(
         reference,
         metadata={
+            "promotion": table([stages.champion_record(settings.models_dir)]),
             "model_version": reference.model_version,
             "architecture": reference.architecture,
             "dataset_version": reference.dataset_version,

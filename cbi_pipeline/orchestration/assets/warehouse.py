@@ -2,8 +2,15 @@
 
 import dagster as dg
 
-from cbi_pipeline.contracts.references import PredictionsRef, ScorecardRef, WarehouseRef
-from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS
+from cbi_pipeline.contracts.references import ModelRef, PredictionsRef, ScorecardRef, WarehouseRef
+from cbi_pipeline.contracts.warehouse import (
+    EXPERIMENTS,
+    GATE_VERDICTS,
+    METRICS,
+    MODEL_REGISTRY,
+    OUT_OF_FOLD,
+    PREDICTIONS,
+)
 from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, table, warehouse_table_schema
 from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseResource
@@ -84,6 +91,59 @@ def experiments(
             run_id=context.run.run_id,
         )
     )
+
+
+@dg.asset(
+    key=["warehouse", "gate_verdicts"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=GATE_VERDICTS.description,
+    deps=["scorecard"],
+    metadata={"dagster/column_schema": warehouse_table_schema(GATE_VERDICTS)},
+)
+def gate_verdicts(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
+    """The verdicts as they are stored: the checks of the scorecard write them, the champion reads them."""
+    from cbi_pipeline import stages
+
+    return _output(stages.stored_table(GATE_VERDICTS.name, warehouse.open()))
+
+
+@dg.asset(
+    key=["warehouse", "out_of_fold_forecasts"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=OUT_OF_FOLD.description,
+    deps=["scorecard"],
+    metadata={"dagster/column_schema": warehouse_table_schema(OUT_OF_FOLD)},
+)
+def out_of_fold_forecasts(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
+    """The rows from which SQL computes the metrics again: the checks of the scorecard write them."""
+    from cbi_pipeline import stages
+
+    return _output(stages.stored_table(OUT_OF_FOLD.name, warehouse.open()))
+
+
+@dg.asset(
+    key=["warehouse", "model_registry"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=MODEL_REGISTRY.description,
+    metadata={"dagster/column_schema": warehouse_table_schema(MODEL_REGISTRY)},
+)
+def model_registry(
+    context: dg.AssetExecutionContext,
+    champion: ModelRef,
+    warehouse: WarehouseResource,
+    run_settings: SettingsResource,
+) -> dg.Output[WarehouseRef]:
+    """Publish how the model that serves came to serve: when, by whom, why."""
+    from cbi_pipeline import stages
+
+    models_dir = run_settings.load().models_dir
+    return _output(stages.publish_registry(models_dir, warehouse.open(), run_id=context.run.run_id))
 
 
 @dg.asset(

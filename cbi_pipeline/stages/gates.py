@@ -1,0 +1,304 @@
+"""The gates on a scorecard: judged, stored in the warehouse, and read again by whoever promotes.
+
+A judgement is one entry of one scorecard on one dataset, by one set of bounds, against one champion. Its id is the hash
+of all that, so that verdicts of another scorecard, dataset, bound or champion are simply not there, which refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cbi_pipeline import progress
+from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.references import Cell, CellRef, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef
+from cbi_pipeline.contracts.verdict import Admission, Verdict
+from cbi_pipeline.contracts.warehouse import GATE_VERDICTS, OUT_OF_FOLD
+from cbi_pipeline.errors import ModelError
+from cbi_pipeline.provenance import code_commit, content_key, source_hash
+from cbi_pipeline.registry.artifact_store import ArtifactStore
+from cbi_pipeline.settings import Settings
+from cbi_pipeline.stages.evaluation import choose_winner, load_out_of_fold, load_scores
+from cbi_pipeline.stages.features import load_features
+from cbi_pipeline.stages.files import read_json
+from cbi_pipeline.stages.folds import fold_named, load_market, load_scaler
+from cbi_pipeline.stages.raw import load_raw_tables
+from cbi_pipeline.stages.training import load_config, load_residuals, load_weights, trained_cells
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cbi_pipeline.registry.artifacts import LoadedModel
+    from cbi_pipeline.warehouse.base import Warehouse
+
+STAGE: Final = "gates"
+REPLAYED_DAYS: Final = 8
+SESSIONS_PER_YEAR: Final = 252
+_REPLAY: Final = "replay.json"
+_VERDICTS_SQL: Final = "SELECT * FROM gate_verdicts WHERE judgement_id = @judgement_id ORDER BY name, horizon_months"
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The model that a new one would replace.
+
+    Attributes:
+        version: its version; None if none serves.
+        admission: how it came to serve; None if none serves.
+        model: the verified model; None if none serves, or it does not verify.
+        problem: why there is no such model, in words.
+    """
+
+    version: str | None
+    admission: Admission | None
+    model: LoadedModel | None
+    problem: str
+
+    @property
+    def label(self) -> str | None:
+        """What verdicts call it: a model that does not verify is another one than the same model whole."""
+        if self.version is None or self.model is not None:
+            return self.version
+        return f"{self.version}, which does not verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Every verdict on the winner of a scorecard, and the model it would replace."""
+
+    judgement_id: str
+    entry: str
+    verdicts: tuple[Verdict, ...]
+    incumbent: Incumbent
+
+
+def judge(
+    scorecard: ScorecardRef,
+    cells: Mapping[str, Cell],
+    features: FeaturesRef,
+    anchors: FoldsRef,
+    scalers: FoldsRef,
+    raw: Sequence[RawTableRef],
+    *,
+    settings: Settings,
+    store: ArtifactStore,
+    warehouse: Warehouse,
+    run_id: str,
+) -> Judgement:
+    """Pass every gate over the winner of the scorecard, and write rows and verdicts to the warehouse.
+
+    Args:
+        raw: every raw table.
+
+    Raises:
+        ModelError: a cell failed, or a stored file was changed.
+        WarehouseError: the same judgement was published with other verdicts.
+    """
+    from cbi_pipeline.evaluation import gates
+    from cbi_pipeline.evaluation.status import QualityTargets
+
+    progress.report(STAGE, 0, 1)
+    entry = choose_winner(scorecard, cells).architecture
+    scores, rows, bounds = load_scores(scorecard), load_out_of_fold(scorecard), settings.gates
+    incumbent = find_incumbent(settings.models_dir, scorecard.scorecard_id)
+    served, why_none = _comparable(incumbent, scorecard.dataset_version, rows)
+    verdicts = [
+        *gates.evaluate_metric_parity(scores, entry, _by_sql(scorecard, entry, rows, warehouse, run_id), bounds),
+        *gates.evaluate_row_parity(_replayed(entry, cells, features, anchors, scalers), bounds),
+        *gates.evaluate_replay(replayed_features(features, raw, store)),
+        *gates.evaluate_benchmark(rows, entry, bounds),
+        *gates.evaluate_tripwire(scores, entry, bounds),
+        *gates.evaluate_coverage(scores, entry, bounds),
+        *gates.evaluate_champion(scores, entry, served, why_none, bounds),
+        *gates.evaluate_quality(scores, entry, QualityTargets(**settings.quality_targets)),
+    ]
+    identity = judgement_id(scorecard.scorecard_id, scorecard.dataset_version, entry, incumbent.label, settings)
+    stamp = {
+        "judgement_id": identity,
+        "scorecard_id": scorecard.scorecard_id,
+        "dataset_version": scorecard.dataset_version,
+        "entry": entry,
+        "against": incumbent.label,
+        "created_at": datetime.now(UTC),
+        "run_id": run_id,
+        "code_commit": code_commit(),
+    }
+    result = warehouse.merge(GATE_VERDICTS.name, [{**verdict.model_dump(), **stamp} for verdict in verdicts])
+    passed = sum(verdict.passed for verdict in verdicts)
+    progress.finish(STAGE, f"{passed} of {len(verdicts)} verdicts on {entry} passed", reused=result.inserted == 0)
+    return Judgement(identity, entry, tuple(verdicts), incumbent)
+
+
+def judgement_id(scorecard_id: str, dataset_version: str, entry: str, against: str | None, settings: Settings) -> str:
+    """Hash of what is judged, by which bounds, against which champion."""
+    return content_key(
+        scorecard_id=scorecard_id,
+        dataset_version=dataset_version,
+        entry=entry,
+        against=against,
+        bounds=settings.gates.model_dump(),
+        targets=settings.quality_targets,
+    )[:16]
+
+
+def admission(
+    scorecard_id: str,
+    dataset_version: str,
+    entry: str,
+    *,
+    settings: Settings,
+    warehouse: Warehouse,
+    override_reason: str | None = None,
+) -> tuple[Admission, str | None]:
+    """How a model may serve by the verdicts that the warehouse holds now, and the version that served at that moment.
+
+    Raises:
+        ModelError: it may not; names every gate that failed or was never judged on this scorecard and dataset.
+    """
+    from cbi_pipeline.evaluation.gates import admit
+    from cbi_pipeline.registry.champion import replaceable_champion
+
+    serving = replaceable_champion(settings.models_dir)
+    incumbent = find_incumbent(settings.models_dir, scorecard_id)
+    identity = judgement_id(scorecard_id, dataset_version, entry, incumbent.label, settings)
+    admitted = admit(
+        stored_verdicts(warehouse, identity), incumbent=incumbent.admission, override_reason=override_reason
+    )
+    return admitted, serving.model_version if serving else None
+
+
+def stored_verdicts(warehouse: Warehouse, judgement: str) -> list[Verdict]:
+    """The verdicts of a judgement as the warehouse holds them; empty if it was never made."""
+    rows = warehouse.query(_VERDICTS_SQL, {"judgement_id": judgement}).to_pylist()
+    return [Verdict(**{name: row[name] for name in Verdict.model_fields}) for row in rows]
+
+
+def find_incumbent(models_dir: Path, scorecard_id: str) -> Incumbent:
+    """The champion, or the one before it where the champion is of this very scorecard: what it replaced."""
+    from cbi_pipeline.registry.artifacts import load_model
+    from cbi_pipeline.registry.champion import Promotion, replaceable_champion
+
+    champion = replaceable_champion(models_dir)
+    serving: Promotion | None = champion
+    problem = "no model was promoted yet"
+    for _ in range(2):
+        if serving is None:
+            break
+        try:
+            model = load_model(models_dir / serving.model_version, manifest_sha256=serving.manifest_sha256)
+        except ModelError:
+            return Incumbent(serving.model_version, serving.admission, None, f"{serving.model_version} does not verify")
+        if model.metrics["scorecard_id"] != scorecard_id:
+            return Incumbent(serving.model_version, serving.admission, model, "")
+        serving = champion.previous if champion and serving is champion else None
+    return Incumbent(None, None, None, problem)
+
+
+def folds_of(out_of_fold: pd.DataFrame) -> dict[str, list[str]]:
+    """First and last as-of date of every fold: what two scorecards must share to be compared."""
+    spans = out_of_fold.groupby("fold")["as_of_date"].agg(["min", "max"])
+    return {str(name): [str(low.date()), str(high.date())] for name, (low, high) in spans.iterrows()}
+
+
+def _comparable(
+    incumbent: Incumbent, dataset_version: str, out_of_fold: pd.DataFrame
+) -> tuple[dict[int, float | None] | None, str]:
+    """RMSE ratio of the incumbent by horizon, if it was scored on this dataset and these folds; else why not."""
+    if incumbent.model is None:
+        return None, incumbent.problem
+    recorded = incumbent.model.metrics
+    if incumbent.model.manifest.provenance["dataset_version"] != dataset_version:
+        return None, f"{incumbent.version} was scored on another dataset"
+    if recorded["folds"] != folds_of(out_of_fold):
+        return None, f"{incumbent.version} was scored on other folds"
+    by_horizon = recorded["by_horizon"]
+    return {h: by_horizon.get(str(h), {}).get("rmse_ratio") for h in HORIZONS_MONTHS}, ""
+
+
+def _by_sql(
+    scorecard: ScorecardRef, entry: str, out_of_fold: pd.DataFrame, warehouse: Warehouse, run_id: str
+) -> dict[int, dict[str, float | None]]:
+    """Metrics of the entry as the warehouse's SQL computes them from its stored rows, which are written first."""
+    own = out_of_fold[out_of_fold["entry"] == entry]
+    stamp: dict[str, Any] = {"created_at": datetime.now(UTC), "run_id": run_id, "code_commit": code_commit()}
+    rows = own[[name for name in OUT_OF_FOLD.column_names if name in own]]
+    records = [
+        {
+            **record,
+            "realised_price": None
+            if record["realised_price"] != record["realised_price"]
+            else record["realised_price"],
+            "scorecard_id": scorecard.scorecard_id,
+            **stamp,
+        }
+        for record in rows.to_dict("records")
+    ]
+    warehouse.merge(OUT_OF_FOLD.name, records)
+    sql = (files("cbi_pipeline.warehouse") / "sql" / "metric_parity.sql").read_text(encoding="utf-8")
+    found = warehouse.query(sql, {"scorecard_id": scorecard.scorecard_id, "entry": entry}).to_pylist()
+    return {row.pop("horizon_months"): row for row in found}
+
+
+def _replayed(
+    entry: str, cells: Mapping[str, Cell], features: FeaturesRef, anchors: FoldsRef, scalers: FoldsRef
+) -> dict[int, float]:
+    """How far the serving path is from the out-of-fold medians that were scored, on days of the last fold.
+
+    The medians were made in batches on the training device; here the stored scaler, the stored weights and the
+    reference inference make them again, one day at a time.
+
+    Returns:
+        Per horizon, the largest absolute difference in units of sigma_h.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from cbi_pipeline.market_calendar import calendar_phases
+    from cbi_pipeline.modeling.training import reference_forecast
+
+    cell = last_cell(entry, cells, anchors)
+    frame, market = load_features(features), load_market(anchors)
+    scaled = load_scaler(scalers, fold_named(scalers, cell.fold)).transform(frame)
+    stored = load_residuals(cell)
+    days = stored.index[np.linspace(0, len(stored) - 1, min(REPLAYED_DAYS, len(stored))).astype(int)]
+    sessions = pd.DatetimeIndex(frame.index)
+    phases = calendar_phases(sessions, market.targets.loc[sessions])
+    again = reference_forecast(
+        load_config(cell), load_weights(cell), scaled, tuple(frame.columns), phases, sessions.get_indexer(days)
+    )
+    difference = np.abs(again.median - stored.loc[days, list(HORIZONS_MONTHS)].to_numpy(float)).max(axis=0)
+    return {horizon: float(value) for horizon, value in zip(HORIZONS_MONTHS, difference, strict=True)}
+
+
+def replayed_features(features: FeaturesRef, raw: Sequence[RawTableRef], store: ArtifactStore) -> dict[str, list[str]]:
+    """Per replayed day, the features that differ when they are made from what was known then alone.
+
+    The days are the newest and the one a year before it. Computed once per feature frame.
+    """
+
+    def build(folder: Path) -> None:
+        from cbi_pipeline.features.build import build_features
+        from cbi_pipeline.market_calendar import as_of_time
+
+        frame, tables = load_features(features), load_raw_tables(raw)
+        differing = {}
+        for day in frame.index[[-1 - SESSIONS_PER_YEAR, -1]]:
+            moment = as_of_time(day)
+            known = {name: t[t["available_at"] <= moment].reset_index(drop=True) for name, t in tables.items()}
+            again = build_features(known).loc[[day]]
+            differing[str(day.date())] = [n for n in frame.columns if not again[n].equals(frame.loc[[day], n])]
+        (folder / _REPLAY).write_text(json.dumps(differing))
+
+    inputs = {"features": features.key, "code": source_hash("stages/gates", "features", "market_calendar")}
+    return read_json(store.get_or_build("replay", inputs, build), _REPLAY)
+
+
+def last_cell(entry: str, cells: Mapping[str, Cell], anchors: FoldsRef) -> CellRef:
+    """The cell of an architecture in the newest fold."""
+    last = anchors.folds[-1].name
+    return next(cell for cell in trained_cells(cells) if (cell.architecture, cell.fold) == (entry, last))

@@ -1,0 +1,62 @@
+"""The parity gates on real features, networks and a real warehouse; the models that a person handles."""
+
+from __future__ import annotations
+
+import pytest
+
+from cbi_pipeline import stages
+from cbi_pipeline.contracts.verdict import ROW_PARITY
+from cbi_pipeline.features import build as features_build
+from cbi_pipeline.registry.champion import aliases
+from cbi_pipeline.stages import gates
+from cbi_pipeline.stages.gates import replayed_features
+from cbi_pipeline_tests.stages.refits import judge, refit, settings_beside
+
+
+def test_features_of_past_days_are_made_again_and_one_that_moves_is_named(lineage, other_store, tmp_path, monkeypatch):
+    raw = tuple(lineage.raw.values())
+    assert replayed_features(lineage.features, raw, lineage.store) == {"2023-12-29": [], "2024-12-31": []}
+    honest = features_build.build_features
+    monkeypatch.setattr(features_build, "build_features", lambda tables: honest(tables).assign(RSI_14=1.0))
+    found = replayed_features(lineage.features, raw, other_store)
+    assert found == {"2023-12-29": ["RSI_14"], "2024-12-31": ["RSI_14"]}
+
+
+def test_a_network_that_answers_otherwise_than_it_was_scored_fails_row_parity(lineage, tmp_path, monkeypatch):
+    settings = settings_beside(tmp_path / "models")
+    load_weights = gates.load_weights
+    monkeypatch.setattr(gates, "load_weights", lambda cell: {n: w + 0.1 for n, w in load_weights(cell).items()})
+    verdicts = [verdict for verdict in judge(lineage, settings).verdicts if verdict.name == ROW_PARITY]
+    assert {verdict.outcome for verdict in verdicts} == {"failed"}
+
+
+def test_the_same_judgement_twice_writes_nothing_new(lineage, tmp_path):
+    settings = settings_beside(tmp_path / "models")
+    first = judge(lineage, settings)
+    assert judge(lineage, settings) == first
+
+
+def test_stored_models_are_listed_and_differences_are_named(lineage, tmp_path):
+    models = tmp_path / "models"
+    first = refit(lineage, models).model_version
+    second = refit(lineage, models, run=lineage.run(lineage.store, seed=2)).model_version
+    assert aliases(models) == {"champion": second, "previous": first, "candidate": second}
+    listed = {row["model_version"]: (row["aliases"], row["problem"]) for row in stages.stored_models(models)}
+    assert listed == {first: ("previous", None), second: ("champion, candidate", None)}
+    differences = {name: (one, other) for name, one, other in stages.model_differences(models, first, second)}
+    assert differences["config.seed"] == ("1", "2")
+    assert stages.roll_back(settings_beside(models), reason="a test").model_version == first
+    (models / second / "anchor.json").write_text("{}")
+    (altered,) = stages.stored_models(models, second)
+    assert "altered" in altered["problem"]
+
+
+@pytest.mark.parametrize("version", ["../models", "tcn-20241231-00000000"])
+def test_a_version_that_is_not_stored_is_a_finding(tmp_path, version):
+    from cbi_pipeline.errors import ModelError
+
+    if "/" in version:
+        with pytest.raises(ModelError):
+            stages.stored_models(tmp_path, version)
+        return
+    assert stages.stored_models(tmp_path, version)[0]["problem"]
