@@ -68,8 +68,8 @@ def set_champion(
 ) -> Champion:
     """Make a saved model the champion, after verifying it; champion and previous are replaced in one step.
 
-    An alias that names this very model already is left as it is, with the time of its promotion; only a better
-    admission (`judged`) is recorded.
+    An alias that names this very model already is left as it is, with the time of its promotion; only another
+    admission (`judged`, `override`) is recorded.
 
     Args:
         models_dir: folder of the models.
@@ -174,10 +174,15 @@ def load_champion(models_dir: Path) -> LoadedModel:
     Raises:
         ModelError: there is no champion, or it does not verify.
     """
+    return load_serving(models_dir)[0]
+
+
+def load_serving(models_dir: Path) -> tuple[LoadedModel, Champion]:
+    """The verified champion and how it was promoted, from one reading of the alias; raises as `load_champion`."""
     champion = read_champion(models_dir)
     if champion is None:
         raise ModelError(str(models_dir / CHAMPION_FILE), "No model was promoted yet.", "run `cbi run`.")
-    return load_model(models_dir / champion.model_version, manifest_sha256=champion.manifest_sha256)
+    return load_model(models_dir / champion.model_version, manifest_sha256=champion.manifest_sha256), champion
 
 
 def aliases(models_dir: Path) -> dict[str, str]:

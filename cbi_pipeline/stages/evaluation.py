@@ -67,7 +67,7 @@ def build_scorecard(
         "anchor": anchors.key,
         "prices": content_of(prices),
         "cells": sorted(cell.key for own in by_architecture.values() for cell in own.values()),
-        "code": source_hash("evaluation", "modeling", "stages/evaluation"),
+        "code": source_hash("contracts/__init__", "contracts/forecast", "evaluation", "modeling", "stages/evaluation"),
     }
 
     def build(folder: Path) -> None:

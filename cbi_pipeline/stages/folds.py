@@ -57,8 +57,8 @@ def fit_anchors(
         "tables": content_of(raw),
         "folds": [fold.model_dump(mode="json") for fold in (*folds, serving)],
         "code": source_hash(
-            "fundamentals", "modeling/anchor", "modeling/volatility", "market_calendar", "evaluation/walk_forward",
-            "evaluation/benchmarks", "stages/folds",
+            "contracts/__init__", "fundamentals", "modeling/anchor", "modeling/volatility", "market_calendar",
+            "evaluation/walk_forward", "evaluation/benchmarks", "stages/folds",
         ),
     }  # fmt: skip
     artifact = store.get_or_build("anchor", inputs, build)

@@ -27,7 +27,7 @@ from cbi_pipeline.stages.evaluation import choose_winner, load_out_of_fold, load
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.folds import fold_named, load_market, load_scaler
-from cbi_pipeline.stages.raw import load_raw_tables
+from cbi_pipeline.stages.raw import content_of, load_raw_tables
 from cbi_pipeline.stages.training import load_config, load_residuals, load_weights, trained_cells
 
 if TYPE_CHECKING:
@@ -96,13 +96,14 @@ def judge(
         raw: every raw table.
 
     Raises:
-        ModelError: a cell failed, or a stored file was changed.
+        ModelError: a cell failed, a stored file was changed, or what is judged is not what the scorecard is made of.
         WarehouseError: the same judgement was published with other verdicts.
     """
     from cbi_pipeline.evaluation import gates
     from cbi_pipeline.evaluation.status import QualityTargets
 
     progress.report(STAGE, 0, 1)
+    _require_one_origin(scorecard, cells, features, anchors, scalers, raw)
     entry = choose_winner(scorecard, cells).architecture
     scores, rows, bounds = load_scores(scorecard), load_out_of_fold(scorecard), settings.gates
     incumbent = find_incumbent(settings.models_dir, scorecard.scorecard_id)
@@ -132,6 +133,27 @@ def judge(
     passed = sum(verdict.passed for verdict in verdicts)
     progress.finish(STAGE, f"{passed} of {len(verdicts)} verdicts on {entry} passed", reused=result.inserted == 0)
     return Judgement(identity, entry, tuple(verdicts), incumbent)
+
+
+def _require_one_origin(
+    scorecard: ScorecardRef,
+    cells: Mapping[str, Cell],
+    features: FeaturesRef,
+    anchors: FoldsRef,
+    scalers: FoldsRef,
+    raw: Sequence[RawTableRef],
+) -> None:
+    """Refuse to store verdicts about other cells or data under the name of this scorecard."""
+    own = (scorecard.features_key, scorecard.anchors_key, scorecard.scalers_key)
+    made_of = {(features.key, anchors.key, scalers.key)}
+    made_of |= {(cell.features_key, cell.anchors_key, cell.scalers_key) for cell in cells.values()}
+    versions = {features.dataset_version, *(reference.dataset_version for reference in raw)}
+    if made_of != {own} or len(versions) > 1:
+        raise ModelError(
+            f"gates of scorecard {scorecard.scorecard_id}",
+            "the cells, features, anchors, scalers or raw tables to judge are not those that the scorecard is made of.",
+            "materialise trained_models and scorecard together, or run `cbi run`.",
+        )
 
 
 def judgement_id(scorecard_id: str, dataset_version: str, entry: str, against: str | None, settings: Settings) -> str:
@@ -294,7 +316,11 @@ def replayed_features(features: FeaturesRef, raw: Sequence[RawTableRef], store: 
             differing[str(day.date())] = [n for n in frame.columns if not again[n].equals(frame.loc[[day], n])]
         (folder / _REPLAY).write_text(json.dumps(differing))
 
-    inputs = {"features": features.key, "code": source_hash("stages/gates", "features", "market_calendar")}
+    inputs = {
+        "features": features.key,
+        "tables": content_of(raw),
+        "code": source_hash("stages/gates", "features", "fundamentals", "market_calendar"),
+    }
     return read_json(store.get_or_build("replay", inputs, build), _REPLAY)
 
 

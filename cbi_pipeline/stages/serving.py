@@ -164,7 +164,7 @@ def predict(
     """
     from cbi_pipeline.evaluation.benchmarks import prepare_market
     from cbi_pipeline.inference import forecast_rows
-    from cbi_pipeline.registry.champion import load_champion, read_champion
+    from cbi_pipeline.registry.champion import load_serving
 
     progress.report(FORECAST_STAGE, 0, 1)
     if {features.dataset_version} != {reference.dataset_version for reference in raw}:
@@ -173,7 +173,7 @@ def predict(
             f"the raw tables are those of {sorted({reference.dataset_version for reference in raw})}.",
             "materialise raw tables, curated_features and daily_predictions together, or run `cbi predict`.",
         )
-    model, champion = load_champion(models_dir), read_champion(models_dir)
+    model, champion = load_serving(models_dir)
     frame = load_features(features)
     rows = forecast_rows(
         model,
@@ -219,7 +219,7 @@ def stored_rows(warehouse: Warehouse, as_of_date: date, model_version: str) -> l
 
 
 def _statuses(
-    model: LoadedModel, champion: Champion | None, prices: RawTableRef, settings: Settings
+    model: LoadedModel, champion: Champion, prices: RawTableRef, settings: Settings
 ) -> dict[int, tuple[Status, list[str]]]:
     """PRODUCTION or HOLD per horizon: the out-of-fold metrics, how the model came to serve, the age of the data."""
     from cbi_pipeline.evaluation.status import QualityTargets, evaluate_status
@@ -233,10 +233,8 @@ def _statuses(
     }
 
 
-def why_not_judged(champion: Champion | None) -> str | None:
+def why_not_judged(champion: Champion) -> str | None:
     """Why the gates do not stand behind the model that serves; None if they do."""
-    if champion is None:
-        return "no model was promoted"
     return {
         "judged": None,
         "unjudged": "the evidence gates could not judge the model: too few independent out-of-fold rows",

@@ -117,7 +117,7 @@ def _outcome(cells: Sequence[Cell], trained: Sequence[CellRef], new: Sequence[Ce
         note += f", {len(cells) - len(trained)} failed"
     best = [epoch for cell in trained for epoch in cell.best_epochs["anchored"]]
     if still := best.count(0):
-        note += f"; {still} of {len(best)} networks never beat the anchor on validation and add nothing"
+        note += f"; {still} of {len(best)} networks never beat the untrained one on validation and add nothing"
     return note
 
 
@@ -157,8 +157,8 @@ def train_one(
         "device": run.device.type,
         "threads": torch.get_num_threads(),
         "code": source_hash(
-            "modeling", "market_calendar", "evaluation/walk_forward", "evaluation/benchmarks", "stages/cell_inputs",
-            "stages/training",
+            "contracts/__init__", "modeling", "market_calendar", "evaluation/walk_forward", "evaluation/benchmarks",
+            "stages/cell_inputs", "stages/training",
         ),
     }  # fmt: skip
     units = sum(config.members * config.fit.epochs for config in configs.values())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cbi_pipeline import stages
 from cbi_pipeline.contracts.verdict import ROW_PARITY
+from cbi_pipeline.errors import ModelError
 from cbi_pipeline.features import build as features_build
 from cbi_pipeline.registry.champion import aliases
 from cbi_pipeline.stages import gates
 from cbi_pipeline.stages.gates import replayed_features
-from cbi_pipeline_tests.stages.refits import judge, refit, settings_beside
+from cbi_pipeline_tests.stages.refits import judge, refit, settings_beside, warehouse_of
 
 
 def test_features_of_past_days_are_made_again_and_one_that_moves_is_named(lineage, other_store, tmp_path, monkeypatch):
@@ -53,10 +56,16 @@ def test_stored_models_are_listed_and_differences_are_named(lineage, tmp_path):
 
 @pytest.mark.parametrize("version", ["../models", "tcn-20241231-00000000"])
 def test_a_version_that_is_not_stored_is_a_finding(tmp_path, version):
-    from cbi_pipeline.errors import ModelError
-
     if "/" in version:
         with pytest.raises(ModelError):
             stages.stored_models(tmp_path, version)
         return
     assert stages.stored_models(tmp_path, version)[0]["problem"]
+
+
+def test_verdicts_about_other_data_than_the_scorecards_are_refused_and_not_stored(lineage, tmp_path):
+    settings = settings_beside(tmp_path / "models")
+    foreign = replace(lineage, features=lineage.features.model_copy(update={"key": "0" * 64}))
+    with pytest.raises(ModelError, match="not those that the scorecard is made of"):
+        judge(foreign, settings)
+    assert warehouse_of(settings).query("SELECT * FROM gate_verdicts", {}).num_rows == 0
