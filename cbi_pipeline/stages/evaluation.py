@@ -286,7 +286,6 @@ def choose_winner(scorecard: ScorecardRef, cells: Mapping[str, Cell]) -> WinnerR
     if len(result.ranking) > 1:
         winner, second = (str(entry) for entry in result.ranking.index[:2])
         reason += f"; {bakeoff.beyond_noise(load_out_of_fold(scorecard), winner, second)}"
-    progress.finish("bake-off", reason, reused=None)
     return WinnerRef(architecture=result.winner, scorecard_id=scorecard.scorecard_id, reason=reason)
 
 

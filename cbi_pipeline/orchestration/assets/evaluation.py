@@ -42,7 +42,8 @@ def scorecard(
 @dg.asset(group_name="evaluation", kinds={"python"}, owners=OWNERS)
 def bakeoff_winner(scorecard: ScorecardRef, trained_models: Cells) -> dg.Output[WinnerRef]:
     """The network that serves: lowest mean rank over the horizons, ties to the fewer parameters."""
-    from cbi_pipeline import stages
+    from cbi_pipeline import progress, stages
 
     reference = stages.choose_winner(scorecard, trained_models)
+    progress.finish("bake-off", reference.reason)
     return dg.Output(reference, metadata={"architecture": reference.architecture, "reason": reference.reason})
