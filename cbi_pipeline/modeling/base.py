@@ -6,6 +6,7 @@ features of the as-of session. What is particular to an architecture is in its o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -52,7 +53,7 @@ class SpreadPath(nn.Sequential):
         )
 
 
-class ForecastNetwork(nn.Module):
+class ForecastNetwork(nn.Module, ABC):
     """A network of the bake-off: history, current features and calendar -> median and quantile offsets per horizon.
 
     Inputs, see `windows.NetworkInputs`: history [B, 2M, W] float32, values of the M mean-path inputs, then their
@@ -95,9 +96,9 @@ class ForecastNetwork(nn.Module):
         spread = self.spread(self._limited(current))  # [B, spread_width]
         return NetworkOutput(self.median(history, calendar), self.heads.offsets(spread))
 
+    @abstractmethod
     def median(self, history: Tensor, calendar: Tensor) -> Tensor:
         """The mean path alone: [B, 2M, W], [B, 5] -> [B, 4] in units of sigma_h."""
-        raise NotImplementedError
 
     def _split(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 2M, W] -> ZL [B, 2Z, W] and context [B, 2(M - Z), W], values before masks, clamped."""
