@@ -100,9 +100,9 @@ def experiments() -> None:
     """List every network that was trained and published: its settings' hash, folds, seeds, losses and errors."""
     from cbi_pipeline import stages
     from cbi_pipeline.reports.console import experiments_table
-    from cbi_pipeline.warehouse import DuckDBWarehouse
+    from cbi_pipeline.warehouse import open_warehouse
 
-    console.print(experiments_table(stages.experiments(DuckDBWarehouse(load_settings().warehouse_path))))
+    console.print(experiments_table(stages.experiments(open_warehouse(load_settings(), migrate=False))))
 
 
 @app.command()

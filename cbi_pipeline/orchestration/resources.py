@@ -81,15 +81,13 @@ class ModelRegistryResource(dg.ConfigurableResource):
 class WarehouseResource(dg.ConfigurableResource):
     """The warehouse that forecasts and metrics are published to."""
 
-    location: str
+    run_settings: SettingsResource
 
     def open(self) -> "Warehouse":
-        """The warehouse, with its tables and views in place."""
-        from cbi_pipeline.warehouse import DuckDBWarehouse
+        """The warehouse that the settings name, with its tables and views in place."""
+        from cbi_pipeline.warehouse import open_warehouse
 
-        warehouse = DuckDBWarehouse(Path(self.location))
-        warehouse.migrate()
-        return warehouse
+        return open_warehouse(self.run_settings.load())
 
 
 def build_resources(settings: Settings) -> dict[str, object]:
@@ -104,5 +102,5 @@ def build_resources(settings: Settings) -> dict[str, object]:
         "bundle_store": BundleStoreResource(run_settings=run_settings),
         "artifact_store": ArtifactStoreResource(root=str(settings.artifacts_dir)),
         "model_registry": ModelRegistryResource(models_dir=str(settings.models_dir)),
-        "warehouse": WarehouseResource(location=str(settings.warehouse_path)),
+        "warehouse": WarehouseResource(run_settings=run_settings),
     }

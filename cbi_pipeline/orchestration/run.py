@@ -20,9 +20,9 @@ from cbi_pipeline.orchestration.assets.training import all_cells_tags
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
 from cbi_pipeline.orchestration.io import read_reference
 from cbi_pipeline.orchestration.jobs import RETRAIN
-from cbi_pipeline.orchestration.resources import WarehouseResource
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.settings import Settings
+from cbi_pipeline.warehouse import open_warehouse
 
 T = TypeVar("T", bound=Reference)
 
@@ -67,7 +67,7 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
             ) from failed
         except dg.DagsterExecutionInterruptedError as stopped:
             raise KeyboardInterrupt from stopped
-    warehouse = WarehouseResource(location=str(settings.warehouse_path)).open()
+    warehouse = open_warehouse(settings)
     write = load_reference(settings, "warehouse/predictions", WarehouseRef)
     return RunOutcome(
         run_id=result.run_id,

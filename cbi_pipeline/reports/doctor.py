@@ -134,11 +134,11 @@ def _data(settings: Settings) -> Finding:
 
 
 def _warehouse(settings: Settings) -> Finding:
-    from cbi_pipeline.warehouse import DuckDBWarehouse
+    from cbi_pipeline.warehouse import open_warehouse
 
     if not settings.warehouse_path.exists():
         return Finding("warehouse", True, f"{settings.warehouse_path} is made by the first run")
-    rows = DuckDBWarehouse(settings.warehouse_path).query("SELECT COUNT(*) AS n FROM predictions").to_pylist()[0]["n"]
+    rows = open_warehouse(settings, migrate=False).query("SELECT COUNT(*) AS n FROM predictions").to_pylist()[0]["n"]
     return Finding("warehouse", True, f"{settings.warehouse_path}, {rows} forecast rows")
 
 

@@ -7,6 +7,7 @@ Orchestration calls nothing else.
 
 from __future__ import annotations
 
+from cbi_pipeline.stages.champion import refit_champion
 from cbi_pipeline.stages.evaluation import (
     build_scorecard,
     choose_winner,
@@ -33,7 +34,7 @@ from cbi_pipeline.stages.publishing import (
 )
 from cbi_pipeline.stages.raw import raw_table_references
 from cbi_pipeline.stages.selection import select_chosen_features, selection_record
-from cbi_pipeline.stages.serving import predict, refit_champion, why_stale
+from cbi_pipeline.stages.serving import predict, why_stale
 from cbi_pipeline.stages.training import TrainingRun, train_cells
 
 __all__ = [

@@ -152,8 +152,6 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _warehouse(settings: Settings) -> Warehouse:
-    from cbi_pipeline.warehouse import DuckDBWarehouse
+    from cbi_pipeline.warehouse import open_warehouse
 
-    warehouse = DuckDBWarehouse(settings.warehouse_path)
-    warehouse.migrate()
-    return warehouse
+    return open_warehouse(settings)

@@ -16,7 +16,7 @@ from cbi_pipeline.features.catalogue import FEATURE_NAMES
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline_tests.projects import settings_of
 
-RAW = {f"raw_{table}" for table in RAW_TABLES}
+RAW = {f"raw_{table}" for table in sorted(RAW_TABLES)}
 FEATURE_VALIDATION = {
     "values_are_possible",
     "sources_are_fresh",
@@ -26,7 +26,7 @@ FEATURE_VALIDATION = {
 }
 MARKET = {"raw_futures_daily", "raw_futures_curve", "raw_macro_series", "raw_fundamentals"}
 LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
-    **{name: ("raw", {"parquet"}, set()) for name in RAW},
+    **{name: ("raw", {"parquet"}, set()) for name in sorted(RAW)},
     "curated_features": ("features", {"pandas", "parquet"}, RAW),
     "fitted_anchor": ("features", {"scikitlearn"}, {"curated_features"} | MARKET),
     "fitted_scaler": ("features", {"scikitlearn"}, {"curated_features", "fitted_anchor"}),

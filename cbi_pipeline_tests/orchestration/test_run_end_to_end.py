@@ -24,7 +24,7 @@ from cbi_pipeline.evaluation.scorecard import COMPARISON_FIGURES, DENSITY_FIGURE
 from cbi_pipeline.modeling import training
 from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
 from cbi_pipeline.orchestration import checks
-from cbi_pipeline.orchestration.resources import WarehouseResource
+from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseResource
 from cbi_pipeline.orchestration.run import execute_job, load_reference
 from cbi_pipeline.registry.champion import load_champion, read_champion
 from cbi_pipeline.reports.console import ENTRY_TITLES
@@ -292,7 +292,7 @@ def test_a_check_that_fails_stops_the_run_before_the_champion(finished_run, copi
 def check_stored_rows(settings):
     return checks.stored_rows_equal_the_forecast(
         load_reference(settings, "daily_predictions", PredictionsRef),
-        warehouse=WarehouseResource(location=str(settings.warehouse_path)),
+        warehouse=WarehouseResource(run_settings=SettingsResource(values_json=settings.model_dump_json())),
     )
 
 

@@ -11,8 +11,8 @@ from cbi_pipeline.contracts.verdict import ROW_PARITY
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.features import build as features_build
 from cbi_pipeline.registry.champion import aliases
-from cbi_pipeline.stages import gates
-from cbi_pipeline.stages.gates import replayed_features
+from cbi_pipeline.stages import parity
+from cbi_pipeline.stages.parity import replayed_features
 from cbi_pipeline_tests.stages.refits import judge, refit, settings_beside, warehouse_of
 
 
@@ -27,8 +27,8 @@ def test_features_of_past_days_are_made_again_and_one_that_moves_is_named(lineag
 
 def test_a_network_that_answers_otherwise_than_it_was_scored_fails_row_parity(lineage, tmp_path, monkeypatch):
     settings = settings_beside(tmp_path / "models")
-    load_weights = gates.load_weights
-    monkeypatch.setattr(gates, "load_weights", lambda cell: {n: w + 0.1 for n, w in load_weights(cell).items()})
+    load_weights = parity.load_weights
+    monkeypatch.setattr(parity, "load_weights", lambda cell: {n: w + 0.1 for n, w in load_weights(cell).items()})
     verdicts = [verdict for verdict in judge(lineage, settings).verdicts if verdict.name == ROW_PARITY]
     assert {verdict.outcome for verdict in verdicts} == {"failed"}
 
