@@ -22,7 +22,7 @@ test: install-dev  ## lint, type check, check the definitions and generated page
 	@DAGSTER_HOME=$(CURDIR)/.dagster $(BIN)/dg check defs
 	@$(BIN)/cbi features dictionary --check
 	@$(BIN)/cbi features life --check
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 ui: install  ## open the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/cbi ui

@@ -91,9 +91,9 @@ def test_the_champion_is_locked_to_the_selection(lineage, tmp_path):
 
 def test_a_lock_without_an_input_of_the_network_is_no_model(lineage, tmp_path, monkeypatch):
     from cbi_pipeline.features.lock import lock_features
-    from cbi_pipeline.stages import serving
+    from cbi_pipeline.stages import champion
 
     short = lock_features(set(lineage.selection.chosen) - {"RSI_14"})
-    monkeypatch.setattr(serving, "load_lock", lambda selection: short)
+    monkeypatch.setattr(champion, "load_lock", lambda selection: short)
     with pytest.raises(FeatureError, match="RSI_14"):
         refit(lineage, tmp_path / "models")
