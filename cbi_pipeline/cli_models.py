@@ -65,6 +65,19 @@ def diff(first: Version, second: Version) -> None:
     console.print(table)
 
 
+@models_app.command("refit")
+def refit() -> None:
+    """Refit the winner of the last scorecard as candidate, whatever the gates said: for a person to promote."""
+    from cbi_pipeline.orchestration.run import refit_candidate
+
+    candidate = refit_candidate(load_settings())
+    console.print(
+        f"Candidate: {candidate.model_version}\nLook at it with `cbi models show {candidate.model_version}`.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 @models_app.command("promote")
 def promote(
     version: Version,

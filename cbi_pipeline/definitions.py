@@ -8,7 +8,7 @@ import dagster as dg
 
 from cbi_pipeline.orchestration.assets import evaluation, features, raw, selection, serving, training, warehouse
 from cbi_pipeline.orchestration.checks import ALL_CHECKS
-from cbi_pipeline.orchestration.jobs import daily, retrain
+from cbi_pipeline.orchestration.jobs import daily, refit, retrain
 from cbi_pipeline.orchestration.resources import build_resources
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.settings import Settings, load_settings
@@ -25,7 +25,7 @@ def build_definitions(
             training.build_trained_models(get_profile(settings.profile)),
         ],
         asset_checks=ALL_CHECKS,
-        jobs=[retrain, daily],
+        jobs=[retrain, daily, refit],
         executor=dg.in_process_executor,
         resources={**build_resources(settings), **(resource_overrides or {})},
     )

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     gate_benchmark_p: float = Field(
         0.05, gt=0, lt=1, description="gates: p-value of the best benchmark being better, at least this"
     )
+    gate_benchmark_worse: float = Field(
+        0.10, ge=0, lt=1, description="gates: RMSE above that of the benchmark best in hindsight by at most this share"
+    )
     gate_leak_rmse_ratio: float = Field(0.85, gt=0, lt=1, description="gates: RMSE to last price below this is a leak")
     gate_leak_directional_accuracy: float = Field(
         0.75, gt=0.5, lt=1, description="gates: directional accuracy above this is a leak"
@@ -70,8 +73,11 @@ class Settings(BaseSettings):
     gate_coverage_confidence: float = Field(
         0.95, gt=0, lt=1, description="gates: coverage at 80 % inside its sampling band of this probability"
     )
+    gate_champion_p: float = Field(
+        0.05, gt=0, lt=1, description="gates: p-value of being worse than the champion, at least this"
+    )
     gate_champion_worse: float = Field(
-        0.02, ge=0, lt=1, description="gates: RMSE to last price above the champion's by at most this share"
+        0.02, ge=0, lt=1, description="gates: RMSE above the champion's on common dates by at most this share"
     )
     gate_metric_parity: float = Field(
         0.005, gt=0, lt=1, description="gates: metrics by warehouse SQL differ by at most this share"

@@ -103,7 +103,7 @@ def fit_and_forecast(
         metrics={},
     )
     name = model_version(architecture, fold.test_start, content)
-    model = load_model(save_model(folder / "models", name, content))
+    model = load_model(save_model(folder / "models", name, content, card="a card"))
     return Fitted(model, cell, forecast(model, features, market, day))
 
 

@@ -108,7 +108,10 @@ class SelectionRef(ArtifactRef):
 
 
 class ScorecardRef(ArtifactRef):
-    """Every entry x horizon x metric, and the out-of-fold forecasts behind it."""
+    """Every entry x horizon x metric, and the out-of-fold forecasts behind it.
+
+    `training_keys` has, by architecture, the hash of how its networks were made (`stages.training_keys`).
+    """
 
     scorecard_id: str
     dataset_version: str
@@ -116,6 +119,7 @@ class ScorecardRef(ArtifactRef):
     features_key: str
     anchors_key: str
     scalers_key: str
+    training_keys: dict[str, str]
     rows: int
 
 

@@ -1,6 +1,6 @@
 """What a gate says of a model: one verdict per gate and horizon, and the thresholds that it was judged by.
 
-No rule here: the gates are in `evaluation/gates.py`.
+No rule here: the gates are in `evaluation/gates.py`, the rule of admission is in `evaluation/admission.py`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ class GateThresholds(BaseModel):
 
     min_n_eff: float
     benchmark_p: float
+    benchmark_worse: float
     leak_rmse_ratio: float
     leak_directional_accuracy: float
     leak_mape_ratio: float
     coverage_confidence: float
+    champion_p: float
     champion_worse: float
     metric_parity: float
     row_parity: float

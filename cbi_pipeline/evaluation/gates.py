@@ -1,26 +1,21 @@
-"""The gates between a scorecard and the champion: pure functions from figures to verdicts, and the rule of admission.
+"""The gates between a scorecard and the champion: pure functions from figures to verdicts.
 
-Belongs here: what passes, what fails, what cannot be judged, and who may serve. Where verdicts are stored and read
-again is `stages/gates.py`. A missing figure is a failed verdict that says so.
-
-The written rule of admission (`admit`): every parity verdict must have passed, whoever asks. Every evidence verdict
-must have passed too, with two exceptions. One that cannot be judged, for too few independent rows, lets a model serve
-only where no judged model would be lost: nothing serves yet, or what serves was not judged either. And a person may
-override evidence with a reason. In both cases every forecast row of the model is on HOLD and says why.
+Belongs here: what passes, what fails, and what cannot be judged. Who may serve by that is `admission.py`; where
+verdicts are stored and read again is `stages/gates.py`. A missing figure is a failed verdict that says so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.verdict import (
     BENCHMARK,
-    BLOCKING,
     CHAMPION,
     COVERAGE,
     GATES,
@@ -29,20 +24,20 @@ from cbi_pipeline.contracts.verdict import (
     REPLAY,
     ROW_PARITY,
     TRIPWIRE,
-    Admission,
     GateThresholds,
     Outcome,
     Verdict,
 )
-from cbi_pipeline.errors import ModelError
-from cbi_pipeline.evaluation.benchmarks import BENCHMARKS, LAST_PRICE
+from cbi_pipeline.evaluation.benchmarks import LAST_PRICE
 from cbi_pipeline.evaluation.density_scores import coverage_band
 from cbi_pipeline.evaluation.metrics import ALL_FOLDS, SESSIONS_PER_MONTH
+from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
 from cbi_pipeline.evaluation.significance import diebold_mariano, squared_errors
 from cbi_pipeline.evaluation.status import QualityTargets, evaluate_status
 
 PARITY_METRICS: Final = ("mape", "directional_accuracy", "coverage_80")
 COVERED_PERCENT: Final = 80
+_FORECASTS: Final = ("predicted_price", "predicted_price_champion")
 _TARGETS: Final = ("mape", "sharpe", "directional_accuracy", "calibration_error")
 
 
@@ -81,72 +76,91 @@ def evaluate_quality(scores: pd.DataFrame, entry: str, targets: QualityTargets) 
 
 
 def evaluate_benchmark(out_of_fold: pd.DataFrame, entry: str, thresholds: GateThresholds) -> list[Verdict]:
-    """Whether the best benchmark is better than the entry beyond sampling error.
+    """Whether the entry is no worse than the best benchmark: not beyond chance, and not by more than a tolerance.
 
     The best one is that of the lowest mean squared error of log returns on the dates that all of them and the entry
-    have; the p-value is one-sided, `significance.diebold_mariano`.
+    have, a bar set in hindsight: hence a tolerance. The p-value is one-sided, `significance.diebold_mariano`.
 
     Args:
         out_of_fold: rows of every entry (`OUT_OF_FOLD_COLUMNS`).
         entry: what would serve.
         thresholds: the bounds.
     """
-    taking_part = out_of_fold[out_of_fold["entry"].isin([entry, *BENCHMARKS])]
+    taking_part = out_of_fold[out_of_fold["entry"].isin([entry, *BENCHMARK_ENTRIES])]
     verdicts = []
     for horizon in HORIZONS_MONTHS:
         losses = squared_errors(taking_part, horizon)
-        rivals = [name for name in BENCHMARKS if name in losses]
+        rivals = [name for name in BENCHMARK_ENTRIES if name in losses]
         if losses.empty or entry not in losses or not rivals:
             verdicts.append(_missing(BENCHMARK, horizon, f"{entry} and a benchmark on common dates"))
             continue
         best = str(losses[rivals].mean().idxmin())
-        rows = horizon * SESSIONS_PER_MONTH
-        test = diebold_mariano(losses[entry].to_numpy(), losses[best].to_numpy(), rows)
-        ratio = math.sqrt(losses[entry].mean() / losses[best].mean())
-        text = f"RMSE {ratio:.3f} of the best benchmark's ({best}), p of it being better {test.p_greater:.3f}"
-        verdicts.append(
-            _judged(
-                BENCHMARK, horizon, test.p_greater, thresholds.benchmark_p, test.n_eff, text, thresholds, upper=False
-            )
-        )
+        test = diebold_mariano(losses[entry].to_numpy(), losses[best].to_numpy(), horizon * SESSIONS_PER_MONTH)
+        ratio, bound = math.sqrt(losses[entry].mean() / losses[best].mean()), 1 + thresholds.benchmark_worse
+        text = f"RMSE {ratio:.3f} of the best benchmark's ({best}), at most {bound:.4g}; p of it being better "
+        text += f"{test.p_greater:.3f}, at least {thresholds.benchmark_p:g}"
+        beyond_chance = test.n_eff >= thresholds.min_n_eff and test.p_greater < thresholds.benchmark_p
+        if beyond_chance:
+            verdicts.append(_verdict(BENCHMARK, horizon, "failed", ratio, bound, test.n_eff, text))
+        else:
+            verdicts.append(_judged(BENCHMARK, horizon, ratio, bound, test.n_eff, text, thresholds, upper=True))
     return verdicts
 
 
-def evaluate_tripwire(scores: pd.DataFrame, entry: str, thresholds: GateThresholds) -> list[Verdict]:
+def evaluate_tripwire(
+    scores: pd.DataFrame, entry: str, also: Sequence[str], thresholds: GateThresholds
+) -> list[Verdict]:
     """Whether a figure is too good to be true, which means a leak until proven otherwise.
 
-    RMSE and MAPE as ratios to the last price's, and directional accuracy. The verdict shows the figure that trips or
-    else is nearest to its bound.
+    RMSE and MAPE as ratios to the last price's, and directional accuracy, of what would serve and of the same networks
+    unshrunk: a leak moves a network long before it has earned a weight. Too few rows cannot be judged: in a year with
+    one trend whoever is always long is always right. The verdict shows the figure that trips or else is nearest to its bound.
 
     Args:
         scores: long table as of `metrics.score`; rows of fold `all` are used.
         entry: what would serve.
+        also: entries of the same networks whose figures must be believable too.
         thresholds: the bounds.
     """
     verdicts = []
     for horizon in HORIZONS_MONTHS:
-        own, last_price = _Figures(scores, entry, horizon), _Figures(scores, LAST_PRICE, horizon)
-        mape, last_mape = own.get("mape"), last_price.get("mape")
-        same_rows = own.n == last_price.n
-        figures = {
-            "RMSE to last price": (own.get("rmse_ratio"), thresholds.leak_rmse_ratio, 1),
-            "MAPE to last price": (
-                mape / last_mape if mape is not None and last_mape and same_rows else None,
-                thresholds.leak_mape_ratio,
-                1,
-            ),
-            "directional accuracy": (own.get("directional_accuracy"), thresholds.leak_directional_accuracy, -1),
-        }
-        unknown = [name for name, (value, _, _) in figures.items() if value is None]
+        figures = [figure for name in (entry, *also) for figure in _too_good(scores, name, horizon, thresholds)]
+        unknown = [figure.name for figure in figures if figure.value is None]
         if unknown:
             verdicts.append(_missing(TRIPWIRE, horizon, ", ".join(unknown)))
             continue
-        distance = {name: sign * (value - bound) for name, (value, bound, sign) in figures.items() if value is not None}
-        nearest = min(distance, key=lambda name: distance[name])
-        value, bound, sign = figures[nearest]
-        text = f"{nearest} {value:.3f}, a leak {'below' if sign > 0 else 'above'} {bound:g}"
-        verdicts.append(_judged(TRIPWIRE, horizon, value, bound, own.n_eff, text, thresholds, upper=sign < 0))
+        nearest = min(figures, key=lambda figure: figure.distance)
+        upper, n_eff = nearest.sign < 0, _Figures(scores, entry, horizon).n_eff
+        text = f"{nearest.name} {nearest.value:.3f}, a leak {'above' if upper else 'below'} {nearest.bound:g}"
+        judged = _judged(TRIPWIRE, horizon, nearest.value, nearest.bound, n_eff, text, thresholds, upper=upper)
+        verdicts.append(judged)
     return verdicts
+
+
+class _Figure(NamedTuple):
+    """A figure of the tripwire, its bound, and on which side of that a leak lies: below (1) or above (-1)."""
+
+    name: str
+    value: float | None
+    bound: float
+    sign: int
+
+    @property
+    def distance(self) -> float:
+        """How far it is from its bound, negative beyond it; only of a known figure."""
+        return math.inf if self.value is None else self.sign * (self.value - self.bound)
+
+
+def _too_good(scores: pd.DataFrame, entry: str, horizon: int, thresholds: GateThresholds) -> list[_Figure]:
+    own, last_price = _Figures(scores, entry, horizon), _Figures(scores, LAST_PRICE, horizon)
+    mape, last_mape = own.get("mape"), last_price.get("mape")
+    mape_ratio = mape / last_mape if mape is not None and last_mape and own.n == last_price.n else None
+    accuracy = own.get("directional_accuracy")
+    return [
+        _Figure(f"{entry}: RMSE to last price", own.get("rmse_ratio"), thresholds.leak_rmse_ratio, 1),
+        _Figure(f"{entry}: MAPE to last price", mape_ratio, thresholds.leak_mape_ratio, 1),
+        _Figure(f"{entry}: directional accuracy", accuracy, thresholds.leak_directional_accuracy, -1),
+    ]
 
 
 def evaluate_coverage(scores: pd.DataFrame, entry: str, thresholds: GateThresholds) -> list[Verdict]:
@@ -173,38 +187,64 @@ def evaluate_coverage(scores: pd.DataFrame, entry: str, thresholds: GateThreshol
 
 
 def evaluate_champion(
-    scores: pd.DataFrame,
+    out_of_fold: pd.DataFrame,
     entry: str,
-    incumbent: Mapping[int, float | None] | None,
-    why_none: str,
+    champion: str | None,
+    champion_forecasts: pd.DataFrame | None,
     thresholds: GateThresholds,
 ) -> list[Verdict]:
-    """Whether the RMSE ratio is not above that of the model that serves, by more than a tolerance.
+    """Whether the entry is no worse than the model that serves: not beyond chance, and not by more than a tolerance.
+
+    Losses are paired: squared errors of log returns on the dates that both have, against the outcomes known now, so
+    that a champion of an earlier dataset is judged by what came true. Where that cannot be done it is no pass.
 
     Args:
-        scores: long table as of `metrics.score`; rows of fold `all` are used.
+        out_of_fold: rows of every entry (`OUT_OF_FOLD_COLUMNS`).
         entry: what would serve.
-        incumbent: RMSE ratio to last price of the serving model by horizon, scored on the same dataset and folds; None
-            if there is no such model.
-        why_none: why there is none, in words.
+        champion: what serves, in words; None if nothing does.
+        champion_forecasts: `as_of_date`, `horizon_months`, `predicted_price` that the champion was judged by; None if
+            there are none.
         thresholds: the bounds.
     """
     verdicts = []
     for horizon in HORIZONS_MONTHS:
-        own = _Figures(scores, entry, horizon)
-        ratio = own.get("rmse_ratio")
-        if ratio is None:
-            verdicts.append(_missing(CHAMPION, horizon, "RMSE to last price"))
-        elif incumbent is None:
-            text = f"passes only because there is no comparable champion: {why_none}"
-            verdicts.append(_verdict(CHAMPION, horizon, "passed", ratio, None, own.n_eff, text))
-        elif (served := incumbent.get(horizon)) is None:
-            verdicts.append(_missing(CHAMPION, horizon, "the champion's RMSE to last price"))
+        if champion is None:
+            text = "passes because nothing serves yet"
+            verdicts.append(_verdict(CHAMPION, horizon, "passed", None, None, None, text))
+        elif champion_forecasts is None:
+            text = f"the out-of-fold forecasts of {champion} are not in the warehouse"
+            verdicts.append(_verdict(CHAMPION, horizon, "cannot judge", None, None, None, text))
         else:
-            bound = served * (1 + thresholds.champion_worse)
-            text = f"RMSE to last price {ratio:.4f}, the champion's {served:.4f}, at most {bound:.4f}"
-            verdicts.append(_judged(CHAMPION, horizon, ratio, bound, own.n_eff, text, thresholds, upper=True))
+            losses = _paired(out_of_fold[out_of_fold["entry"] == entry], champion_forecasts, horizon)
+            verdicts.append(_no_worse_than_champion(losses, champion, horizon, thresholds))
     return verdicts
+
+
+def _paired(own: pd.DataFrame, champion: pd.DataFrame, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared errors [n] of the entry and of the champion on common dates with a known outcome, in time order."""
+    served = champion.assign(as_of_date=pd.to_datetime(champion["as_of_date"]))
+    served = served.loc[served["horizon_months"] == horizon, ["as_of_date", "predicted_price"]]
+    known = own[(own["horizon_months"] == horizon) & own["realised_price"].notna()]
+    common = known.merge(served, on="as_of_date", suffixes=("", "_champion")).sort_values("as_of_date")
+    outcome = common["realised_price"].to_numpy(float)
+    losses = [np.log(common[name].to_numpy(float) / outcome) ** 2 for name in _FORECASTS]
+    return losses[0], losses[1]
+
+
+def _no_worse_than_champion(
+    losses: tuple[np.ndarray, np.ndarray], champion: str, horizon: int, thresholds: GateThresholds
+) -> Verdict:
+    own, served = losses
+    rows = horizon * SESSIONS_PER_MONTH
+    bound, n_eff = 1 + thresholds.champion_worse, len(own) / rows
+    if not len(own):
+        text = f"no common date with {champion}"
+        return _verdict(CHAMPION, horizon, "cannot judge", None, bound, 0.0, text)
+    ratio, test = math.sqrt(own.mean() / served.mean()), diebold_mariano(own, served, rows)
+    text = f"RMSE {ratio:.4f} of that of {champion}, at most {bound:.4g}; p of being worse {test.p_greater:.3f}"
+    if n_eff >= thresholds.min_n_eff and test.p_greater < thresholds.champion_p:
+        return _verdict(CHAMPION, horizon, "failed", ratio, bound, n_eff, f"worse beyond chance: {text}")
+    return _judged(CHAMPION, horizon, ratio, bound, n_eff, text, thresholds, upper=True)
 
 
 def evaluate_metric_parity(
@@ -278,65 +318,6 @@ def evaluate_replay(differing: Mapping[str, Sequence[str]]) -> list[Verdict]:
         else _missing(REPLAY, horizon, "no day was replayed")
         for horizon in HORIZONS_MONTHS
     ]
-
-
-def admit(verdicts: Iterable[Verdict], *, incumbent: Admission | None, override_reason: str | None = None) -> Admission:
-    """How a model may serve, by the rule at the head of this module.
-
-    Args:
-        verdicts: those that are stored on it.
-        incumbent: how the model that serves came to serve; None if none serves.
-        override_reason: why a person overrides the evidence gates, if one does.
-
-    Raises:
-        ModelError: it may not serve; names every gate that stands against it.
-    """
-    found = {(verdict.name, verdict.horizon_months): verdict for verdict in verdicts}
-    against: dict[str, list[str]] = {"parity": [], "evidence": []}
-    unjudged = []
-    for name in BLOCKING:
-        for horizon in HORIZONS_MONTHS:
-            verdict = found.get((name, horizon))
-            if verdict is None:
-                against[GATES[name]].append(f"{name} at {horizon} months was never judged")
-            elif verdict.outcome == "cannot judge" and verdict.kind == "evidence":
-                unjudged.append(f"{name} at {horizon} months: {verdict.reason}")
-            elif not verdict.passed:
-                against[GATES[name]].append(f"{name} at {horizon} months: {verdict.reason}")
-    if against["parity"]:
-        raise _refusal(against["parity"], "parity gates cannot be overridden: find out why the figures differ.")
-    if override_reason is not None and (against["evidence"] or unjudged):
-        return "override"
-    if against["evidence"]:
-        raise _refusal(
-            against["evidence"],
-            "materialise scorecard, whose checks judge it, then champion; or let it serve on HOLD: "
-            "`cbi models promote VERSION --override-reason TEXT`.",
-        )
-    if not unjudged:
-        return "judged"
-    if not may_serve_unjudged(incumbent):
-        raise _refusal(
-            unjudged,
-            "run a profile with more folds: a model that the gates can judge is not replaced by one that they cannot.",
-        )
-    return "unjudged"
-
-
-def stops(verdict: Verdict, incumbent: Admission | None) -> bool:
-    """Whether a verdict stands against a promotion, by the rule of `admit`."""
-    if verdict.passed or verdict.kind == "quality":
-        return False
-    return not (verdict.outcome == "cannot judge" and verdict.kind == "evidence" and may_serve_unjudged(incumbent))
-
-
-def may_serve_unjudged(incumbent: Admission | None) -> bool:
-    """Whether no judged model would be lost to one that the evidence gates cannot judge."""
-    return incumbent in (None, "unjudged")
-
-
-def _refusal(against: list[str], fix: str) -> ModelError:
-    return ModelError("promotion to champion", f"refused by {'; '.join(against)}.", fix)
 
 
 def _judged(

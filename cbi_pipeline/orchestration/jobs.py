@@ -1,15 +1,23 @@
-"""Jobs: `retrain` is everything, `daily` is a forecast from the champion that serves."""
+"""Jobs: `retrain` is everything, `daily` a forecast from the champion that serves, `refit` a candidate for a person."""
 
 import dagster as dg
 
 RETRAIN = "retrain"
 DAILY = "daily"
+REFIT = "refit"
 
 retrain = dg.define_asset_job(
     RETRAIN,
     selection=dg.AssetSelection.all(),
     executor_def=dg.in_process_executor,
     description="All of CBI: raw tables, features, folds, networks, scorecard, champion, forecast, warehouse.",
+)
+
+refit = dg.define_asset_job(
+    REFIT,
+    selection=dg.AssetSelection.assets("bakeoff_winner", "candidate"),
+    executor_def=dg.in_process_executor,
+    description="The winner of the last scorecard as candidate, whatever the gates say: it does not serve.",
 )
 
 daily = dg.define_asset_job(

@@ -13,13 +13,13 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError  # public only under this path; dagster is pinned to 1.13
 from pydantic import TypeAdapter
 
-from cbi_pipeline.contracts.references import PredictionsRef, RawTableRef, Reference, WarehouseRef
+from cbi_pipeline.contracts.references import ModelRef, PredictionsRef, RawTableRef, Reference, WarehouseRef
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.errors import CbiError
 from cbi_pipeline.orchestration.assets.training import all_cells_tags
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
 from cbi_pipeline.orchestration.io import read_reference
-from cbi_pipeline.orchestration.jobs import RETRAIN
+from cbi_pipeline.orchestration.jobs import REFIT, RETRAIN
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.settings import Settings
 from cbi_pipeline.warehouse import open_warehouse
@@ -48,6 +48,26 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
         CbiError: the reason for which the run stopped, or another run is at work; its log stays visible in the UI.
         KeyboardInterrupt: someone stopped it.
     """
+    run_id = _execute(settings, job_name)
+    warehouse = open_warehouse(settings)
+    write = load_reference(settings, "warehouse/predictions", WarehouseRef)
+    return RunOutcome(
+        run_id=run_id,
+        forecast=warehouse.latest_forecast(),
+        published=f"{write.inserted} new, {write.unchanged} already published",
+        model_path=settings.models_dir / load_reference(settings, "daily_predictions", PredictionsRef).model_version,
+        data=load_reference(settings, "raw_futures_daily", RawTableRef),
+    )
+
+
+def refit_candidate(settings: Settings) -> ModelRef:
+    """Refit the winner of the last scorecard as candidate, whatever the gates said of it; raises as `execute_job`."""
+    _execute(settings, REFIT)
+    return load_reference(settings, "candidate", ModelRef)
+
+
+def _execute(settings: Settings, job_name: str) -> str:
+    """Run a job to its end; its run id."""
     prepare_dagster_home(settings)
     definitions = build_definitions(settings)
     tags = all_cells_tags(get_profile(settings.profile)) if job_name == RETRAIN else {}
@@ -55,27 +75,18 @@ def execute_job(settings: Settings, job_name: str) -> RunOutcome:
     with _only_run(settings), dg.DagsterInstance.get() as instance:
         job = definitions.resolve_job_def(job_name)
         try:
-            result = job.execute_in_process(
-                instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True, run_id=run_id
-            )
+            job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True, run_id=run_id)
         except DagsterAssetCheckFailedError as failed:
             raise CbiError(
                 f"job {job_name}",
                 f"{_failed_checks(instance, run_id)}. Nothing that depends on it was computed or published.",
                 "mend it and run again, which keeps all that is finished; more is in the UI (`make ui`), under the "
-                "checks of that asset.",
+                "checks of that asset. Where evidence alone stands against a model, a person may let it serve on HOLD: "
+                "`cbi models refit`, then `cbi models promote VERSION --override-reason 'why'`.",
             ) from failed
         except dg.DagsterExecutionInterruptedError as stopped:
             raise KeyboardInterrupt from stopped
-    warehouse = open_warehouse(settings)
-    write = load_reference(settings, "warehouse/predictions", WarehouseRef)
-    return RunOutcome(
-        run_id=result.run_id,
-        forecast=warehouse.latest_forecast(),
-        published=f"{write.inserted} new, {write.unchanged} already published",
-        model_path=settings.models_dir / load_reference(settings, "daily_predictions", PredictionsRef).model_version,
-        data=load_reference(settings, "raw_futures_daily", RawTableRef),
-    )
+    return run_id
 
 
 def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> str:

@@ -137,6 +137,7 @@ def save_model(
     name: str,
     content: ModelContent,
     *,
+    card: str,
     provenance: Mapping[str, str] | None = None,
     created_at: datetime | None = None,
 ) -> Path:
@@ -144,6 +145,7 @@ def save_model(
 
     Args:
         name: as `model_version` gives it.
+        card: markdown for people; like provenance it is recorded, and no part of the version.
         provenance: dataset_version, code commit, run id and the like; recorded, not part of the version.
         created_at: time of saving, with time zone; now if not given.
 
@@ -155,17 +157,14 @@ def save_model(
     if _content_digest(_sha256s(files)) != _name_digest(name):
         raise ModelError(name, "The name does not belong to this content.", "name the model with model_version().")
     final = models_dir / name
-    files[CARD_FILE] = _model_card(name, content).encode()
     if final.exists():
         return _identical(final, files)
+    files[CARD_FILE] = card.encode()
     manifest = ModelManifest(
         model_version=name,
         feature_hash=content.feature_hash,
         files={n: ModelFile(bytes=len(b), sha256=hashlib.sha256(b).hexdigest()) for n, b in sorted(files.items())},
-        packages={
-            "python": platform.python_version(),
-            **{package: version(package) for package in _VERSIONED_PACKAGES},
-        },
+        packages=_packages(),
         created_at=created_at or datetime.now(UTC),
         provenance=dict(provenance or {}),
     )
@@ -190,8 +189,8 @@ def load_model(path: Path, *, manifest_sha256: str | None = None) -> LoadedModel
 
     Raises:
         ModelError: a file is missing, altered or extra, the manifest is not the one signed off, the feature lock does
-            not fit its hash or the model, or torch or scikit-learn have another major.minor version than the model was
-            saved with.
+            not fit its hash or the model, or Python, torch or scikit-learn have another major.minor version than the
+            model was saved with.
     """
     manifest, manifest_found = _read_manifest(path)
     if manifest_sha256 is not None and manifest_found != manifest_sha256:
@@ -241,7 +240,8 @@ def _read_lock(path: Path, features: Mapping[str, Any], config: Mapping[str, Any
 def _identical(final: Path, files: Mapping[str, bytes]) -> Path:
     """The folder of a stored model, which verifies and has exactly these files."""
     kept = load_model(final)
-    if {name: file.sha256 for name, file in kept.manifest.files.items()} != _sha256s(files):
+    decides = {name: content for name, content in files.items() if name != CARD_FILE}
+    if {name: kept.manifest.files[name].sha256 for name in decides} != _sha256s(decides):
         raise ModelError(
             str(final),
             "Another model holds this version.",
@@ -359,34 +359,17 @@ def _verified_contents(path: Path, manifest: ModelManifest) -> dict[str, bytes]:
     return contents
 
 
+def _packages() -> dict[str, str]:
+    """Versions that decide whether stored weights and the scaler's pickle mean what they meant."""
+    return {"python": platform.python_version(), **{package: version(package) for package in _VERSIONED_PACKAGES}}
+
+
 def _check_packages(path: Path, manifest: ModelManifest) -> None:
-    for package in _VERSIONED_PACKAGES:
-        saved, here = manifest.packages.get(package, "unknown"), version(package)
+    for package, here in _packages().items():
+        saved = manifest.packages.get(package, "unknown")
         if saved.split(".")[:2] != here.split(".")[:2]:
             raise ModelError(
                 str(path),
                 f"It was saved with {package} {saved}, here is {here}.",
                 f"install {package} {saved}; or move that folder away, then run `cbi run`.",
             )
-
-
-def _model_card(name: str, content: ModelContent) -> str:
-    """A page for people. Made from the content alone, so that one version has one card."""
-    config = TrainingConfig.model_validate(content.config)
-    n_weights = sum(tensor.numel() for tensor in content.state_dict.values())
-    seeds = ", ".join(map(str, config.seeds))
-    return f"""# {name}
-
-Forecasts CBOT soybean oil (ZL, front contract, cents/lb) 3, 6, 9 and 12 months ahead: an anchor made of the futures
-curve, stocks-to-use and the palm oil price, plus a bounded residual from the network in proportion to the weight it
-has earned.
-
-- architecture: {config.architecture}, members: {config.members} (seeds {seeds}), {n_weights:,} weights
-- features: {len(content.feature_names)} (hash {content.feature_hash})
-- on the path to the mean: {", ".join(config.network.mean_path_inputs)}
-- on the path to the spread: {", ".join(config.network.spread_inputs)}
-- locked to {len(content.feature_lock.names)} of them (hash {content.feature_lock.hash})
-- figures out of fold: `{_METRICS}`; anchor and weight per horizon: `{_ANCHOR}`
-
-For research. Not investment advice. A forecast that says HOLD has not met the quality targets.
-"""

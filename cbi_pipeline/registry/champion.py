@@ -1,17 +1,18 @@
 """The aliases under `models/`: which stored model serves, which served before it, which was refitted last.
 
-`champion.json` holds champion and previous together, so that both move in one step; `candidate.json` is the last refit.
-Who may be promoted is decided by `evaluation/gates.py`; here an alias moves whole, to a model that verifies, or not.
+`champion.json` holds champion and previous together, so that both move in one step, the versions that a person rolled
+back from, and every change that the warehouse has not recorded yet; `candidate.json` is the last refit. Who may be
+promoted is decided by `evaluation/gates.py`; here an alias moves whole, to a model that verifies, or not.
 """
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,24 +37,81 @@ class Alias(BaseModel):
     manifest_sha256: str
 
 
-class Promotion(Alias):
+class Served(Alias):
+    """A model that serves or served, and the evaluation it came from.
+
+    Attributes:
+        scorecard_id, entry: the evaluation, and the entry of its leaderboard that the model is a refit of; they name
+            its out-of-fold forecasts in the warehouse.
+        admission: by the gates, without their judgement, or over them (`contracts.verdict.Admission`).
+    """
+
+    scorecard_id: str
+    entry: str
+    admission: Admission
+
+
+class Promotion(Served):
     """How a model came to serve.
 
     Attributes:
-        admission: by the gates, without their judgement, or over them (`contracts.verdict.Admission`).
         promoted_at, promoted_by, reason: when, who and why.
+        judged_against: what served before the first model of this scorecard: whatever the gates compare the scorecard
+            with, however many refits of it came since. None if nothing did.
     """
 
-    admission: Admission
     promoted_at: datetime
     promoted_by: str
+    reason: str
+    judged_against: Served | None
+
+
+class Change(Served):
+    """One change of the champion, as the warehouse records it.
+
+    Attributes:
+        action: a promotion, or a person's way back.
+        promoted_at, promoted_by, reason: when, who and why.
+        replaced: version of the champion before; None for the first.
+    """
+
+    action: Literal["promote", "rollback"]
+    promoted_at: datetime
+    promoted_by: str
+    reason: str
+    replaced: str | None
+
+
+class RolledBack(BaseModel):
+    """A version that a person took out of service: no run brings it back, only a person does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model_version: str
+    at: datetime
+    by: str
     reason: str
 
 
 class Champion(Promotion):
-    """`champion.json`: which model serves, and which one served before it."""
+    """`champion.json`: which model serves, and which one served before it.
+
+    Attributes:
+        previous: the champion before this one.
+        rolled_back: versions that a person rolled back from and nobody promoted since.
+        unpublished: changes that are not in the warehouse yet, oldest first (`published` drops them).
+    """
 
     previous: Promotion | None
+    rolled_back: tuple[RolledBack, ...] = ()
+    unpublished: tuple[Change, ...] = ()
+
+    def why_rolled_back(self, version: str) -> str | None:
+        """Who took a version out of service, when and why; None if nobody did."""
+        for entry in self.rolled_back:
+            if entry.model_version == version:
+                return f"rolled back by {entry.by} on {entry.at:%Y-%m-%d %H:%M} UTC: {entry.reason}"
+        return None
 
 
 def set_champion(
@@ -64,18 +122,21 @@ def set_champion(
     by: str,
     reason: str,
     replacing: str | None,
+    by_hand: bool = False,
     promoted_at: datetime | None = None,
 ) -> Champion:
     """Make a saved model the champion, after verifying it; champion and previous are replaced in one step.
 
     An alias that names this very model already is left as it is, with the time of its promotion; only another
-    admission (`judged`, `override`) is recorded.
+    admission (`judged`, `override`) is recorded. A version that a person rolled back from is promoted by hand alone:
+    otherwise the present champion stays, and is returned.
 
     Args:
         models_dir: folder of the models.
         name: version of the model.
         admission, by, reason: how, by whom and why it is promoted.
         replacing: version of the champion at the moment the gates let it; None if there was none.
+        by_hand: whether a person asks, which lifts an earlier rollback of the version.
         promoted_at: time of the promotion, now if not given.
 
     Raises:
@@ -92,25 +153,32 @@ def set_champion(
                 f"The gates let it replace {replacing}, but {here} has become champion since.",
                 "materialise scorecard and champion again, or run `cbi run`.",
             )
+        if current is not None and not by_hand and current.why_rolled_back(name):
+            return current
         same = current is not None and current.manifest_sha256 == model.manifest_sha256
         if current is not None and same and here == name and admission in (current.admission, "unjudged"):
             return current
-        previous = None if current is None else _promotion_of(current) if here != name else current.previous
-        champion = Champion(
+        scorecard_id = model.metrics["scorecard_id"]
+        again = current is not None and current.scorecard_id == scorecard_id
+        promotion = Promotion(
             model_version=name,
             manifest_sha256=model.manifest_sha256,
+            scorecard_id=scorecard_id,
+            entry=model.metrics["entry"],
             admission=admission,
             promoted_at=promoted_at or datetime.now(UTC),
             promoted_by=by,
             reason=reason,
-            previous=previous,
+            judged_against=(current.judged_against if again else _served(current)) if current else None,
         )
-        replace_file(models_dir / CHAMPION_FILE, champion.model_dump_json(indent=2).encode())
-        return champion
+        previous = None if current is None else _promotion_of(current) if here != name else current.previous
+        return _replace(models_dir, promotion, "promote", previous, current)
 
 
 def roll_back(models_dir: Path, *, by: str, reason: str, promoted_at: datetime | None = None) -> Champion:
     """Make the previous champion the champion again, as it was admitted then; the two change places in one step.
+
+    The version that is left is remembered: no run promotes it again, `cbi models promote` does.
 
     Raises:
         ModelError: there is no previous champion, or it does not verify.
@@ -123,14 +191,21 @@ def roll_back(models_dir: Path, *, by: str, reason: str, promoted_at: datetime |
             )
         earlier = current.previous
         load_model(models_dir / checked_name(earlier.model_version), manifest_sha256=earlier.manifest_sha256)
-        champion = Champion(
-            **earlier.model_copy(
-                update={"promoted_at": promoted_at or datetime.now(UTC), "promoted_by": by, "reason": reason}
-            ).model_dump(),
-            previous=_promotion_of(current),
-        )
-        replace_file(models_dir / CHAMPION_FILE, champion.model_dump_json(indent=2).encode())
-        return champion
+        now = promoted_at or datetime.now(UTC)
+        left = RolledBack(model_version=current.model_version, at=now, by=by, reason=reason)
+        back = earlier.model_copy(update={"promoted_at": now, "promoted_by": by, "reason": reason})
+        return _replace(models_dir, back, "rollback", _promotion_of(current), current, left)
+
+
+def mark_published(models_dir: Path, changes: Sequence[Change]) -> None:
+    """Drop changes that the warehouse has recorded; those that were made meanwhile stay."""
+    with _only_writer(models_dir):
+        current = read_champion(models_dir)
+        if current is None or not changes:
+            return
+        left = tuple(change for change in current.unpublished if change not in changes)
+        if left != current.unpublished:
+            _write(models_dir, current.model_copy(update={"unpublished": left}))
 
 
 def set_candidate(models_dir: Path, name: str) -> Alias:
@@ -186,14 +261,19 @@ def load_serving(models_dir: Path) -> tuple[LoadedModel, Champion]:
 
 
 def aliases(models_dir: Path) -> dict[str, str]:
-    """Version by alias: champion, previous and candidate, as far as there are such. Raises as `read_champion`."""
+    """Version by alias, as far as there are such. Raises as `read_champion`."""
+    return {alias: model.model_version for alias, model in aliased_models(models_dir).items()}
+
+
+def aliased_models(models_dir: Path) -> dict[str, Alias]:
+    """Model by alias: champion, previous and candidate, as far as there are such. Raises as `read_champion`."""
     champion, candidate = read_champion(models_dir), read_candidate(models_dir)
     named = {
         "champion": champion,
         "previous": champion.previous if champion else None,
         "candidate": candidate,
     }
-    return {alias: model.model_version for alias, model in named.items() if model is not None}
+    return {alias: model for alias, model in named.items() if model is not None}
 
 
 def prune(models_dir: Path, keep: int) -> list[str]:
@@ -230,10 +310,45 @@ def _read(path: Path, kind: type[T]) -> T | None:
         alias = kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         rule = f"The alias is not valid ({error.errors()[0]['msg']})."
-        raise ModelError(str(path), rule, "run `cbi run`: it promotes a model again.") from error
+        fix = "restore the file; or move it away, after which nothing serves until `cbi run` or `cbi models promote`."
+        raise ModelError(str(path), rule, fix) from error
     checked_name(alias.model_version)
     return alias
 
 
 def _promotion_of(champion: Champion) -> Promotion:
-    return Promotion(**champion.model_dump(exclude={"previous"}))
+    return Promotion(**{name: getattr(champion, name) for name in Promotion.model_fields})
+
+
+def _served(model: Served) -> Served:
+    return Served(**{name: getattr(model, name) for name in Served.model_fields})
+
+
+def _replace(
+    models_dir: Path,
+    promotion: Promotion,
+    action: Literal["promote", "rollback"],
+    previous: Promotion | None,
+    current: Champion | None,
+    left: RolledBack | None = None,
+) -> Champion:
+    """Write the alias with the change that it is, in one step."""
+    known = {name: getattr(promotion, name) for name in Promotion.model_fields}
+    change = Change(
+        **{name: value for name, value in known.items() if name != "judged_against"},
+        action=action,
+        replaced=current.model_version if current else None,
+    )
+    kept = [entry for entry in current.rolled_back if entry.model_version != promotion.model_version] if current else []
+    champion = Champion(
+        **known,
+        previous=previous,
+        rolled_back=(*kept, *((left,) if left else ())),
+        unpublished=(*(current.unpublished if current else ()), change),
+    )
+    _write(models_dir, champion)
+    return champion
+
+
+def _write(models_dir: Path, champion: Champion) -> None:
+    replace_file(models_dir / CHAMPION_FILE, champion.model_dump_json(indent=2).encode())

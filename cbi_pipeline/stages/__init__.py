@@ -7,7 +7,7 @@ Orchestration calls nothing else.
 
 from __future__ import annotations
 
-from cbi_pipeline.stages.champion import refit_champion
+from cbi_pipeline.stages.champion import promote_candidate, refit_candidate
 from cbi_pipeline.stages.evaluation import (
     build_scorecard,
     choose_winner,
@@ -56,12 +56,13 @@ __all__ = [
     "pictures",
     "predict",
     "promote",
+    "promote_candidate",
     "publish_experiments",
     "publish_metrics",
     "publish_predictions",
     "publish_registry",
     "raw_table_references",
-    "refit_champion",
+    "refit_candidate",
     "roll_back",
     "scorecard_span",
     "seed_dispersion",

@@ -21,6 +21,7 @@ from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.folds import load_anchor, load_market
 from cbi_pipeline.stages.raw import content_of, load_raw_tables
 from cbi_pipeline.stages.training import load_member_medians, load_raw, load_residuals, mean_of, trained_cells
+from cbi_pipeline.stages.training_keys import shared_training_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,6 +109,7 @@ def build_scorecard(
         features_key=features.key,
         anchors_key=anchors.key,
         scalers_key=next(iter(cells.values())).scalers_key,
+        training_keys={name: shared_training_key(name, own.values()) for name, own in by_architecture.items()},
         rows=len(scores),
     )
     progress.finish(STAGE, f"{scores['entry'].nunique()} entries, {len(scores):,} metrics", reused=artifact.reused)

@@ -13,24 +13,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cbi_pipeline import progress
-from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.references import Cell, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef
 from cbi_pipeline.contracts.verdict import Admission, Verdict
 from cbi_pipeline.contracts.warehouse import GATE_VERDICTS
 from cbi_pipeline.errors import ModelError
-from cbi_pipeline.provenance import code_commit, content_key
+from cbi_pipeline.provenance import code_commit, content_key, source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.settings import Settings
-from cbi_pipeline.stages.evaluation import choose_winner, load_out_of_fold, load_scores
+from cbi_pipeline.stages.evaluation import (
+    FULL_RESIDUAL_SUFFIX,
+    RAW_SUFFIX,
+    choose_winner,
+    load_out_of_fold,
+    load_scores,
+)
 from cbi_pipeline.stages.parity import metrics_by_sql, replayed_features, replayed_forecasts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cbi_pipeline.registry.artifacts import LoadedModel
+    from cbi_pipeline.registry.champion import Served
     from cbi_pipeline.warehouse.base import Warehouse
 
 STAGE: Final = "gates"
+_JUDGING: Final = ("contracts/verdict", "evaluation", "stages/gates", "stages/parity", "warehouse/sql")
+"""What decides a verdict, beside the scorecard: verdicts by other code are not found."""
+_SIGNIFICANT_DIGITS: Final = 8
+"""Of a stored figure: its last bits depend on the number of threads, and stored verdicts never change."""
+_FORECASTS_SQL: Final = """
+SELECT as_of_date, horizon_months, predicted_price FROM out_of_fold_forecasts
+WHERE scorecard_id = @scorecard_id AND entry = @entry
+ORDER BY as_of_date, horizon_months
+"""
 _VERDICTS_SQL: Final = "SELECT * FROM gate_verdicts WHERE judgement_id = @judgement_id ORDER BY name, horizon_months"
 
 
@@ -39,23 +53,15 @@ class Incumbent:
     """The model that a new one would replace.
 
     Attributes:
-        version: its version; None if none serves.
-        admission: how it came to serve; None if none serves.
-        model: the verified model; None if none serves, or it does not verify.
-        problem: why there is no such model, in words.
+        label: its version, or what verdicts call one that nobody can tell; None if none serves.
+        admission: how it came to serve; None if none serves. One that nobody can tell counts as judged, so that nothing
+            unjudged takes its place.
+        served: the model's scorecard and entry; None if none serves, or nobody can tell which.
     """
 
-    version: str | None
+    label: str | None
     admission: Admission | None
-    model: LoadedModel | None
-    problem: str
-
-    @property
-    def label(self) -> str | None:
-        """What verdicts call it: a model that does not verify is another one than the same model whole."""
-        if self.version is None or self.model is not None:
-            return self.version
-        return f"{self.version}, which does not verify"
+    served: Served | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +104,18 @@ def judge(
     entry = choose_winner(scorecard, cells).architecture
     scores, rows, bounds = load_scores(scorecard), load_out_of_fold(scorecard), settings.gates
     incumbent = find_incumbent(settings.models_dir, scorecard.scorecard_id)
-    served, why_none = _comparable(incumbent, scorecard.dataset_version, rows)
+    unshrunk = (entry + FULL_RESIDUAL_SUFFIX, entry + RAW_SUFFIX)
     verdicts = [
         *gates.evaluate_metric_parity(scores, entry, metrics_by_sql(scorecard, entry, rows, warehouse, run_id), bounds),
         *gates.evaluate_row_parity(replayed_forecasts(entry, cells, features, anchors, scalers), bounds),
         *gates.evaluate_replay(replayed_features(features, raw, store)),
         *gates.evaluate_benchmark(rows, entry, bounds),
-        *gates.evaluate_tripwire(scores, entry, bounds),
+        *gates.evaluate_tripwire(scores, entry, unshrunk, bounds),
         *gates.evaluate_coverage(scores, entry, bounds),
-        *gates.evaluate_champion(scores, entry, served, why_none, bounds),
+        *gates.evaluate_champion(rows, entry, incumbent.label, _served_forecasts(incumbent, warehouse), bounds),
         *gates.evaluate_quality(scores, entry, QualityTargets(**settings.quality_targets)),
     ]
+    verdicts = [verdict.model_copy(update={"value": _rounded(verdict.value)}) for verdict in verdicts]
     identity = judgement_id(scorecard.scorecard_id, scorecard.dataset_version, entry, incumbent.label, settings)
     stamp = {
         "judgement_id": identity,
@@ -147,9 +154,14 @@ def _require_one_origin(
         )
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_SIGNIFICANT_DIGITS - 1}e}")
+
+
 def judgement_id(scorecard_id: str, dataset_version: str, entry: str, against: str | None, settings: Settings) -> str:
-    """Hash of what is judged, by which bounds, against which champion."""
+    """Hash of what is judged, by which bounds and code, against which champion."""
     return content_key(
+        code=source_hash(*_JUDGING),
         scorecard_id=scorecard_id,
         dataset_version=dataset_version,
         entry=entry,
@@ -166,21 +178,28 @@ def admission(
     *,
     settings: Settings,
     warehouse: Warehouse,
+    version: str,
     override_reason: str | None = None,
 ) -> tuple[Admission, str | None]:
     """How a model may serve by the verdicts that the warehouse holds now, and the version that served at that moment.
 
+    Args:
+        version: the model, for the message.
+
     Raises:
         ModelError: it may not; names every gate that failed or was never judged on this scorecard and dataset.
     """
-    from cbi_pipeline.evaluation.gates import admit
+    from cbi_pipeline.evaluation.admission import admit
     from cbi_pipeline.registry.champion import replaceable_champion
 
     serving = replaceable_champion(settings.models_dir)
     incumbent = find_incumbent(settings.models_dir, scorecard_id)
     identity = judgement_id(scorecard_id, dataset_version, entry, incumbent.label, settings)
     admitted = admit(
-        stored_verdicts(warehouse, identity), incumbent=incumbent.admission, override_reason=override_reason
+        stored_verdicts(warehouse, identity),
+        version=version,
+        incumbent=incumbent.admission,
+        override_reason=override_reason,
     )
     return admitted, serving.model_version if serving else None
 
@@ -192,24 +211,18 @@ def stored_verdicts(warehouse: Warehouse, judgement: str) -> list[Verdict]:
 
 
 def find_incumbent(models_dir: Path, scorecard_id: str) -> Incumbent:
-    """The champion, or the one before it where the champion is of this very scorecard: what it replaced."""
-    from cbi_pipeline.registry.artifacts import load_model
-    from cbi_pipeline.registry.champion import Promotion, replaceable_champion
+    """What the gates compare a scorecard with: the champion, or where that is a refit of this very scorecard, what the
+    first such refit replaced."""
+    from cbi_pipeline.registry.champion import read_champion
 
-    champion = replaceable_champion(models_dir)
-    serving: Promotion | None = champion
-    problem = "no model was promoted yet"
-    for _ in range(2):
-        if serving is None:
-            break
-        try:
-            model = load_model(models_dir / serving.model_version, manifest_sha256=serving.manifest_sha256)
-        except ModelError:
-            return Incumbent(serving.model_version, serving.admission, None, f"{serving.model_version} does not verify")
-        if model.metrics["scorecard_id"] != scorecard_id:
-            return Incumbent(serving.model_version, serving.admission, model, "")
-        serving = champion.previous if champion and serving is champion else None
-    return Incumbent(None, None, None, problem)
+    try:
+        champion = read_champion(models_dir)
+    except ModelError:
+        return Incumbent("a model whose alias cannot be read", "judged", None)
+    served: Served | None = champion
+    if champion is not None and champion.scorecard_id == scorecard_id:
+        served = champion.judged_against
+    return Incumbent(served.model_version, served.admission, served) if served else Incumbent(None, None, None)
 
 
 def folds_of(out_of_fold: pd.DataFrame) -> dict[str, list[str]]:
@@ -218,16 +231,10 @@ def folds_of(out_of_fold: pd.DataFrame) -> dict[str, list[str]]:
     return {str(name): [str(low.date()), str(high.date())] for name, (low, high) in spans.iterrows()}
 
 
-def _comparable(
-    incumbent: Incumbent, dataset_version: str, out_of_fold: pd.DataFrame
-) -> tuple[dict[int, float | None] | None, str]:
-    """RMSE ratio of the incumbent by horizon, if it was scored on this dataset and these folds; else why not."""
-    if incumbent.model is None:
-        return None, incumbent.problem
-    recorded = incumbent.model.metrics
-    if incumbent.model.manifest.provenance["dataset_version"] != dataset_version:
-        return None, f"{incumbent.version} was scored on another dataset"
-    if recorded["folds"] != folds_of(out_of_fold):
-        return None, f"{incumbent.version} was scored on other folds"
-    by_horizon = recorded["by_horizon"]
-    return {h: by_horizon.get(str(h), {}).get("rmse_ratio") for h in HORIZONS_MONTHS}, ""
+def _served_forecasts(incumbent: Incumbent, warehouse: Warehouse) -> pd.DataFrame | None:
+    """The out-of-fold forecasts that the incumbent was judged by, as the warehouse holds them; None if it has none."""
+    if incumbent.served is None:
+        return None
+    own = {"scorecard_id": incumbent.served.scorecard_id, "entry": incumbent.served.entry}
+    found = warehouse.query(_FORECASTS_SQL, own)
+    return found.to_pandas() if found.num_rows else None

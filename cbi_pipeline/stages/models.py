@@ -24,24 +24,32 @@ BY_HAND: Final = "cbi models"
 
 
 def stored_models(models_dir: Path, version: str | None = None) -> list[dict[str, Any]]:
-    """One record a stored model: version, aliases, dataset, and why it does not verify (None if it does).
+    """One record a model that is stored or that an alias names: version, aliases, dataset, and why it does not verify.
+
+    A model with an alias is verified against the manifest that was signed off with it. `problem` is None for a model
+    that verifies.
 
     Raises:
         ModelError: an alias cannot be read.
     """
     from cbi_pipeline.registry.artifacts import checked_name, load_model, model_names
-    from cbi_pipeline.registry.champion import aliases
+    from cbi_pipeline.registry.champion import aliased_models
 
-    named = aliases(models_dir)
+    named = aliased_models(models_dir)
+    known = sorted({*model_names(models_dir), *(alias.model_version for alias in named.values())})
     records = []
-    for name in [checked_name(version)] if version else model_names(models_dir):
+    for name in [checked_name(version)] if version else known:
+        held = {alias: own.manifest_sha256 for alias, own in named.items() if own.model_version == name}
         problem, dataset = None, ""
         try:
-            dataset = load_model(models_dir / name).manifest.provenance["dataset_version"]
+            for signed_off in held.values() or (None,):
+                model = load_model(models_dir / name, manifest_sha256=signed_off)
+                dataset = model.manifest.provenance["dataset_version"]
         except ModelError as error:
             problem = str(error)
-        held = ", ".join(alias for alias, own in named.items() if own == name)
-        records.append({"model_version": name, "aliases": held, "dataset_version": dataset, "problem": problem})
+        records.append(
+            {"model_version": name, "aliases": ", ".join(held), "dataset_version": dataset, "problem": problem}
+        )
     return records
 
 
@@ -94,6 +102,7 @@ def promote(version: str, settings: Settings, *, override_reason: str | None = N
         entry,
         settings=settings,
         warehouse=warehouse,
+        version=version,
         override_reason=override_reason,
     )
     champion = set_champion(
@@ -103,6 +112,7 @@ def promote(version: str, settings: Settings, *, override_reason: str | None = N
         by=getpass.getuser(),
         reason=override_reason or "promoted by hand",
         replacing=replacing,
+        by_hand=True,
     )
     publish_registry(settings.models_dir, warehouse, run_id=BY_HAND)
     return champion

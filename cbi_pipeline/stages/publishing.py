@@ -22,6 +22,7 @@ from cbi_pipeline.stages.serving import load_forecast_rows, stored_rows
 from cbi_pipeline.stages.training import cell_record, trained_cells
 
 if TYPE_CHECKING:
+    from cbi_pipeline.registry.champion import Champion
     from cbi_pipeline.warehouse.base import MergeResult, Warehouse
 
 LATEST_VIEW = "vw_latest_forecast"
@@ -97,30 +98,41 @@ def publish_experiments(
 
 
 def publish_registry(models_dir: Path, warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
-    """Write how the model that serves came to serve; a change that a killed process left unwritten is made up for.
+    """Write every change of the champion that the warehouse does not hold yet, killed processes' changes with them.
 
     Raises:
         ModelError: no model serves.
     """
-    champion = champion_record(models_dir)
-    row = {name: champion[name] for name in MODEL_REGISTRY.column_names if name in champion}
+    from cbi_pipeline.registry.champion import mark_published
+
+    changes = _serving(models_dir).unpublished
     stamp = {"created_at": datetime.now(UTC), "run_id": run_id, "code_commit": code_commit()}
-    return _reference(MODEL_REGISTRY.name, warehouse, warehouse.merge(MODEL_REGISTRY.name, [{**row, **stamp}]))
+    result = warehouse.merge(MODEL_REGISTRY.name, [{**change.model_dump(), **stamp} for change in changes])
+    mark_published(models_dir, changes)
+    return _reference(MODEL_REGISTRY.name, warehouse, result)
 
 
 def champion_record(models_dir: Path) -> dict[str, Any]:
-    """What serves, since when, admitted how, by whom, why, and what it replaced.
+    """What serves, since when, admitted how, by whom, why, what it replaced, and what a person rolled back.
 
     Raises:
         ModelError: no model serves.
     """
+    champion = _serving(models_dir)
+    return {
+        **champion.model_dump(exclude={"previous", "judged_against", "rolled_back", "unpublished"}),
+        "replaced": champion.previous.model_version if champion.previous else None,
+        "rolled_back": ", ".join(entry.model_version for entry in champion.rolled_back),
+    }
+
+
+def _serving(models_dir: Path) -> Champion:
     from cbi_pipeline.registry.champion import read_champion
 
     champion = read_champion(models_dir)
     if champion is None:
         raise ModelError(str(models_dir), "No model was promoted yet.", "run `cbi run`.")
-    replaced = champion.previous.model_version if champion.previous else None
-    return {**champion.model_dump(exclude={"previous"}), "replaced": replaced}
+    return champion
 
 
 def stored_table(name: str, warehouse: Warehouse) -> WarehouseRef:

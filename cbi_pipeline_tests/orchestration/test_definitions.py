@@ -42,11 +42,12 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
         {"curated_features", "fitted_anchor", "trained_models", "raw_futures_daily", "raw_futures_curve"},
     ),
     "bakeoff_winner": ("evaluation", {"python"}, {"scorecard", "trained_models"}),
-    "champion": (
+    "candidate": (
         "serving",
         {"pytorch"},
         {"bakeoff_winner", "scorecard", "curated_features", "fitted_anchor", "fitted_scaler", "feature_selection"},
     ),
+    "champion": ("serving", {"pytorch"}, {"candidate", "bakeoff_winner", "scorecard"}),
     "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | MARKET),
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
     "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
@@ -142,7 +143,7 @@ def test_retrain_is_everything(definitions):
 
 def test_daily_forecasts_and_trains_nothing(definitions):
     fitted = {"fitted_anchor", "fitted_scaler", "trained_models", "scorecard", "bakeoff_winner", "champion"}
-    fitted |= {"feature_selection"}
+    fitted |= {"feature_selection", "candidate"}
     judged = {"metrics", "experiments", "gate_verdicts", "out_of_fold_forecasts", "model_registry"}
     assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {f"warehouse/{table}" for table in judged}
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import dagster as dg
 import pytest
 
 from cbi_pipeline import stages
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.references import ModelRef, ScorecardRef
-from cbi_pipeline.contracts.verdict import BENCHMARK, BLOCKING, GATES, METRIC_PARITY, TRIPWIRE, Verdict
+from cbi_pipeline.contracts.verdict import BENCHMARK, BLOCKING, CHAMPION, GATES, METRIC_PARITY, TRIPWIRE, Verdict
 from cbi_pipeline.contracts.warehouse import GATE_VERDICTS, MODEL_REGISTRY
 from cbi_pipeline.definitions import build_definitions
-from cbi_pipeline.errors import ModelError, SettingsError
+from cbi_pipeline.errors import CbiError, ModelError, SettingsError
 from cbi_pipeline.evaluation import gates
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
-from cbi_pipeline.orchestration.run import load_reference
+from cbi_pipeline.orchestration.run import execute_job, load_reference, refit_candidate
 from cbi_pipeline.registry.champion import CHAMPION_FILE, aliases, read_champion
-from cbi_pipeline.stages.gates import find_incumbent, judgement_id, stored_verdicts
+from cbi_pipeline.stages.gates import judgement_id, stored_verdicts
 from cbi_pipeline.warehouse import DuckDBWarehouse
 from cbi_pipeline_tests.projects import change_warehouse, copy_project, run_job
 
@@ -107,7 +109,7 @@ def test_a_failing_gate_turns_the_run_red_at_its_check_and_nothing_after_it_runs
     monkeypatch.setattr(gates, EVALUATE[name], fail)
     change_warehouse(copied_settings, "DELETE FROM gate_verdicts")
     before = alias_bytes(copied_settings)
-    result = launch(copied_settings, "scorecard", "bakeoff_winner", "champion")
+    result = launch(copied_settings, "scorecard", "bakeoff_winner", "candidate", "champion")
     assert not result.success
     red = [
         check.check_name
@@ -116,7 +118,7 @@ def test_a_failing_gate_turns_the_run_red_at_its_check_and_nothing_after_it_runs
     ]
     assert red == [name]
     started = {event.step_key for event in result.all_events if event.is_step_start}
-    assert not started & {"bakeoff_winner", "champion"}
+    assert not started & {"bakeoff_winner", "candidate", "champion"}
     assert alias_bytes(copied_settings) == before
 
     alone = launch(copied_settings, "champion")
@@ -177,31 +179,53 @@ def test_a_check_that_raises_promotes_nothing(copied_settings, monkeypatch):
     monkeypatch.setattr(gates, "evaluate_coverage", broken)
     change_warehouse(copied_settings, "DELETE FROM gate_verdicts")
     before = alias_bytes(copied_settings)
-    result = launch(copied_settings, "scorecard", "bakeoff_winner", "champion")
+    result = launch(copied_settings, "scorecard", "bakeoff_winner", "candidate", "champion")
     assert "It broke." in refusal_of(result, "gates")
     assert "champion" not in {event.step_key for event in result.all_events if event.is_step_start}
     assert "was never judged" in refusal_of(launch(copied_settings, "champion"), "champion")
     assert alias_bytes(copied_settings) == before
 
 
-def test_what_cannot_be_judged_does_not_replace_a_judged_model(finished_run, copied_settings):
-    """The champion becomes a judged one of another scorecard: the check is red, and champion alone refuses."""
-    from cbi_pipeline.registry import artifacts
-
+def test_what_cannot_be_judged_does_not_replace_a_judged_model(copied_settings):
+    """The champion becomes a judged one of another scorecard: the checks are red, and champion alone refuses."""
     settings = copied_settings
     alias = settings.models_dir / CHAMPION_FILE
-    scorecard = load_reference(settings, "scorecard", ScorecardRef)
-    alias.write_text(alias.read_text().replace('"unjudged"', '"judged"'))
+    champion = read_champion(settings.models_dir)
+    other = champion.model_copy(update={"scorecard_id": "another scorecard", "admission": "judged"})
+    alias.write_text(other.model_dump_json(indent=2))
     before = alias_bytes(settings)
-    other = find_incumbent(settings.models_dir, "another scorecard")
-    assert (other.version, other.admission) == (finished_run.outcome.model_path.name, "judged")
-    assert find_incumbent(settings.models_dir, scorecard.scorecard_id).version is None
-    assert artifacts.model_names(settings.models_dir) == [other.version]
-    unclear = [v for v in judged(settings) if v.outcome == "cannot judge"]
-    assert unclear
-    with pytest.raises(ModelError, match="cannot"):
-        gates.admit(judged(settings), incumbent=other.admission)
+    result = launch(settings, "scorecard", "bakeoff_winner", "candidate", "champion")
+    red = {
+        check.check_name
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+    }
+    assert CHAMPION in red, "its out-of-fold forecasts are not in the warehouse"
+    assert "champion" not in {event.step_key for event in result.all_events if event.is_step_start}
+    assert "a judged model is not replaced" in refusal_of(launch(settings, "champion"), "champion")
     assert alias_bytes(settings) == before
+
+
+def test_a_refit_alone_is_a_candidate_that_a_person_may_promote_over_the_gates(copied_settings, monkeypatch):
+    judge_well = gates.evaluate_benchmark
+    monkeypatch.setattr(
+        gates, "evaluate_benchmark", lambda *a: [v.model_copy(update={"outcome": "failed"}) for v in judge_well(*a)]
+    )
+    change_warehouse(copied_settings, "DELETE FROM gate_verdicts")
+    (copied_settings.models_dir / CHAMPION_FILE).unlink()
+    shutil.rmtree(next(copied_settings.models_dir.glob("*-2024*")))
+    with pytest.raises(CbiError, match="no_worse_than_best_benchmark") as red:
+        execute_job(copied_settings, "retrain")
+    assert "cbi models refit" in red.value.fix
+    candidate = refit_candidate(copied_settings)
+    assert aliases(copied_settings.models_dir) == {"candidate": candidate.model_version}
+    card, _ = stages.model_report(candidate.model_version, copied_settings)
+    assert "| no_worse_than_best_benchmark | evidence | 3 | failed |" in card
+    with pytest.raises(ModelError, match="no_worse_than_best_benchmark") as refusal:
+        stages.promote(candidate.model_version, copied_settings)
+    assert f"cbi models promote {candidate.model_version} --override-reason" in refusal.value.fix
+    stages.promote(candidate.model_version, copied_settings, override_reason="the desk wants to see it")
+    assert read_champion(copied_settings.models_dir).admission == "override"
 
 
 def judged(settings) -> list[Verdict]:
@@ -257,7 +281,7 @@ def test_rows_that_were_altered_in_the_warehouse_fail_metric_parity_or_are_refus
         " FROM out_of_fold_forecasts WHERE horizon_months = 9 LIMIT 1",
     )
     before = alias_bytes(copied_settings)
-    result = launch(copied_settings, "scorecard", "bakeoff_winner", "champion")
+    result = launch(copied_settings, "scorecard", "bakeoff_winner", "candidate", "champion")
     red = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
     assert METRIC_PARITY in red
     failed = [v.horizon_months for v in judged(copied_settings) if v.name == METRIC_PARITY and not v.passed]

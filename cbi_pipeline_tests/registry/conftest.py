@@ -39,7 +39,7 @@ def content(tmp_path: Path) -> ModelContent:
         feature_hash="f" * 64,
         feature_lock=lock_of("a", "b"),
         anchor={"weight": 0.5, "lambda": {"3": 0.0, "6": 0.1}},
-        metrics={"mape": {"3": 9.5, "6": None}},
+        metrics={"scorecard_id": "s1", "entry": "tcn", "mape": {"3": 9.5, "6": None}},
     )
 
 
@@ -52,5 +52,10 @@ def models(tmp_path: Path) -> Path:
 def saved(content: ModelContent, models: Path) -> Path:
     name = model_version("tcn", date(2024, 12, 31), content)
     return save_model(
-        models, name, content, provenance={"run_id": "1"}, created_at=datetime(2025, 1, 2, 12, tzinfo=UTC)
+        models,
+        name,
+        content,
+        card="a card",
+        provenance={"run_id": "1"},
+        created_at=datetime(2025, 1, 2, 12, tzinfo=UTC),
     )

@@ -42,7 +42,7 @@ def set_champion(models: Path, name: str, **values):
 def another(content: ModelContent, models: Path, weight: float = 1.0) -> str:
     """Another stored model."""
     other = replace(content, anchor={"weight": weight})
-    return save_model(models, model_version("tcn", SESSION, other), other).name
+    return save_model(models, model_version("tcn", SESSION, other), other, card="a card").name
 
 
 def test_champion_is_an_alias_that_holds_its_manifest(content: ModelContent, models: Path, saved: Path) -> None:
@@ -63,7 +63,7 @@ def test_champion_is_an_alias_that_holds_its_manifest(content: ModelContent, mod
 def test_a_model_that_does_not_verify_is_not_promoted(content: ModelContent, models: Path, saved: Path) -> None:
     set_champion(models, saved.name, promoted_at=NOON)
     other = replace(content, anchor={"weight": 1.0})
-    second = save_model(models, model_version("tcn", SESSION, other), other)
+    second = save_model(models, model_version("tcn", SESSION, other), other, card="a card")
     (second / "metrics.json").write_text("{}")
     for name in (second.name, "tcn-20200101-00000000", "../models"):
         with pytest.raises(ModelError):
@@ -91,7 +91,7 @@ def test_the_same_version_saved_anew_is_promoted_anew(content: ModelContent, mod
     """Its manifest differs (another time, another run), so the one that was signed off would refuse it."""
     first = set_champion(models, saved.name, promoted_at=NOON)
     saved.rename(models.parent / "moved away")
-    save_model(models, saved.name, content)
+    save_model(models, saved.name, content, card="a card")
     second = set_champion(models, saved.name, promoted_at=NOON + timedelta(days=1))
     assert second.manifest_sha256 != first.manifest_sha256
     assert read_champion(models) == second

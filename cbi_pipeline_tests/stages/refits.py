@@ -16,10 +16,12 @@ def settings_beside(models_dir: Path) -> Settings:
     """Settings whose models and warehouse lie in the folder of `models_dir`.
 
     The two test years of the lineage hold eight independent rows at three months, on which the anchor's direction was
-    right in 83 %: by luck, which the tripwire cannot tell from a leak. Here eight are too few to judge.
+    right in 83 %: by luck, which the tripwire cannot tell from a leak. Its bound here is wider.
     """
     folder = models_dir.parent
-    return settings_of(folder, models_dir=models_dir, warehouse_path=folder / "warehouse.duckdb", gate_min_n_eff=9.0)
+    return settings_of(
+        folder, models_dir=models_dir, warehouse_path=folder / "warehouse.duckdb", gate_leak_directional_accuracy=0.9
+    )
 
 
 def warehouse_of(settings: Settings) -> DuckDBWarehouse:
@@ -50,11 +52,9 @@ def refit(lineage: Lineage, models_dir: Path, scorecard=None, run=None, selectio
     settings = settings_beside(models_dir)
     if judged:
         judge(lineage, settings)
-    return stages.refit_champion(
-        stages.choose_winner(lineage.scorecard, lineage.cells),
-        scorecard or lineage.scorecard,
-        selection or lineage.selection,
-        run or lineage.run(lineage.store),
-        settings=settings,
-        warehouse=warehouse_of(settings),
+    winner, scorecard = stages.choose_winner(lineage.scorecard, lineage.cells), scorecard or lineage.scorecard
+    given = {"settings": settings, "warehouse": warehouse_of(settings)}
+    candidate = stages.refit_candidate(
+        winner, scorecard, selection or lineage.selection, run or lineage.run(lineage.store), **given
     )
+    return stages.promote_candidate(candidate, winner, scorecard, **given)

@@ -24,7 +24,7 @@ from cbi_pipeline.orchestration.resources import (
 
 
 @dg.asset(group_name="serving", kinds={"pytorch"}, owners=OWNERS)
-def champion(
+def candidate(
     bakeoff_winner: WinnerRef,
     scorecard: ScorecardRef,
     curated_features: FeaturesRef,
@@ -36,28 +36,59 @@ def champion(
     warehouse: WarehouseResource,
     run_settings: SettingsResource,
 ) -> dg.Output[ModelRef]:
-    """The winner refitted up to the bundle's end (label-purged), stored whole under `models/`, made champion if the
-    verdicts of the gates, which it reads from the warehouse itself, let it."""
+    """The winner refitted up to the bundle's end (label-purged), stored whole under `models/`; it does not serve yet.
+
+    After a gate turned a run red, `cbi models refit` makes it alone, for a person to look at and promote."""
     from cbi_pipeline import stages
 
     settings = run_settings.load()
     run = training_run(curated_features, fitted_anchor, fitted_scaler, settings, device, artifact_store)
-    reference = stages.refit_champion(
+    reference = stages.refit_candidate(
         bakeoff_winner, scorecard, feature_selection, run, settings=settings, warehouse=warehouse.open()
     )
     return dg.Output(
         reference,
         metadata={
-            "promotion": table([stages.champion_record(settings.models_dir)]),
-            "model_version": reference.model_version,
-            "architecture": reference.architecture,
-            "dataset_version": reference.dataset_version,
+            **_described(reference),
             "features_locked": len(feature_selection.chosen),
             "selected_hash": feature_selection.selected_hash,
-            "reused": reference.reused,
-            "folder": dg.MetadataValue.path(str(reference.path)),
         },
     )
+
+
+@dg.asset(group_name="serving", kinds={"pytorch"}, owners=OWNERS)
+def champion(
+    candidate: ModelRef,
+    bakeoff_winner: WinnerRef,
+    scorecard: ScorecardRef,
+    warehouse: WarehouseResource,
+    run_settings: SettingsResource,
+) -> dg.Output[ModelRef]:
+    """The model that serves: the candidate, if the verdicts of the gates, read from the warehouse, let it."""
+    from cbi_pipeline import stages
+
+    settings = run_settings.load()
+    reference = stages.promote_candidate(
+        candidate, bakeoff_winner, scorecard, settings=settings, warehouse=warehouse.open()
+    )
+    return dg.Output(
+        reference,
+        metadata={
+            "promotion": table([stages.champion_record(settings.models_dir)]),
+            **_described(reference),
+            "candidate": candidate.model_version,
+        },
+    )
+
+
+def _described(model: ModelRef) -> dict[str, dg.MetadataValue | str | bool]:
+    return {
+        "model_version": model.model_version,
+        "architecture": model.architecture,
+        "dataset_version": model.dataset_version,
+        "reused": model.reused,
+        "folder": dg.MetadataValue.path(str(model.path)),
+    }
 
 
 @dg.asset(group_name="serving", kinds={"pandas"}, owners=OWNERS, deps=[champion])

@@ -1,8 +1,8 @@
 """Checks of the scorecard: one per gate. They judge its winner, and store every verdict in the warehouse.
 
 Parity and evidence fail with ERROR severity, which blocks everything downstream in the same run. What cannot be judged
-warns where the rule of `evaluation.gates` lets such a model serve, on HOLD, and is an error where it does not. Quality
-targets that are not met warn: their rows say HOLD.
+warns where the rule of `evaluation.admission` lets such a model serve, on HOLD, and is an error where it does not.
+Quality targets that are not met warn: their rows say HOLD.
 """
 
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def gates(
 
 def gate_result(name: str, verdicts: list[Verdict], incumbent: "Admission | None") -> dg.AssetCheckResult:
     """The verdicts of one gate as the UI shows them; one that was not made at all fails."""
-    from cbi_pipeline.evaluation.gates import stops
+    from cbi_pipeline.evaluation.admission import stops
 
     against = [verdict for verdict in verdicts if not verdict.passed]
     error = not verdicts or any(stops(verdict, incumbent) for verdict in against)
