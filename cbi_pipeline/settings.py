@@ -56,8 +56,13 @@ class Settings(BaseSettings):
         0.10, gt=0, lt=1, description="quality target: calibration error below this"
     )
 
+    trading_ticks_per_side: float = Field(1.0, ge=0, description="P&L: slippage of one side of a trade, ticks")
+    trading_commission_usd: float = Field(
+        2.5, ge=0, description="P&L: commission of one side of a trade, USD a contract of 60,000 lb"
+    )
+
     gate_min_n_eff: float = Field(
-        4.5, gt=0, description="gates: fewer independent rows than this cannot be judged (one test year has 4)"
+        4.5, ge=3, description="gates: fewer independent rows than this cannot be judged (one test year has 4)"
     )
     gate_benchmark_p: float = Field(
         0.05, gt=0, lt=1, description="gates: p-value of the best benchmark being better, at least this"
@@ -82,6 +87,9 @@ class Settings(BaseSettings):
     gate_metric_parity: float = Field(
         0.005, gt=0, lt=1, description="gates: metrics by warehouse SQL differ by at most this share"
     )
+    gate_sharpe_parity: float = Field(
+        0.05, gt=0, lt=1, description="gates: the Sharpe ratio by warehouse SQL differs by at most this share"
+    )
     gate_row_parity: float = Field(
         1e-4, gt=0, lt=1, description="gates: one row and a batch differ by at most this, in units of sigma"
     )
@@ -90,6 +98,14 @@ class Settings(BaseSettings):
     def gates(self) -> GateThresholds:
         """Thresholds of the blocking gates."""
         return GateThresholds(**{name: getattr(self, f"gate_{name}") for name in GateThresholds.model_fields})
+
+    @property
+    def trading_costs(self) -> dict[str, float]:
+        """Costs of one side of a trade, as `evaluation.profit_and_loss.TradingCosts` names them."""
+        return {
+            "ticks_per_side": self.trading_ticks_per_side,
+            "commission_usd_per_side": self.trading_commission_usd,
+        }
 
     @property
     def quality_targets(self) -> dict[str, float]:

@@ -53,6 +53,7 @@ class GateThresholds(BaseModel):
     champion_p: float
     champion_worse: float
     metric_parity: float
+    sharpe_parity: float
     row_parity: float
 
 

@@ -212,8 +212,12 @@ OUT_OF_FOLD: Final = WarehouseTable(
         WarehouseColumn("target_date", "DATE", "first CBOT session on or after as_of_date plus the horizon"),
         WarehouseColumn("last_price", "FLOAT64", "ZL close of as_of_date, unadjusted, cents/lb"),
         WarehouseColumn("predicted_price", "FLOAT64", "forecast price at target_date, cents/lb"),
+        WarehouseColumn("q05", "FLOAT64", "5 % quantile, lower end of the 90 % interval, cents/lb"),
         WarehouseColumn("q10", "FLOAT64", "10 % quantile, lower end of the 80 % interval, cents/lb"),
+        WarehouseColumn("q25", "FLOAT64", "25 % quantile, lower end of the 50 % interval, cents/lb"),
+        WarehouseColumn("q75", "FLOAT64", "75 % quantile, upper end of the 50 % interval, cents/lb"),
         WarehouseColumn("q90", "FLOAT64", "90 % quantile, upper end of the 80 % interval, cents/lb"),
+        WarehouseColumn("q95", "FLOAT64", "95 % quantile, upper end of the 90 % interval, cents/lb"),
         WarehouseColumn(
             "realised_price", "FLOAT64", "ZL close of target_date, cents/lb; NULL if not known", "NULLABLE"
         ),
@@ -224,6 +228,26 @@ OUT_OF_FOLD: Final = WarehouseTable(
     key=("scorecard_id", "entry", "fold", "as_of_date", "horizon_months"),
     partition_by="as_of_date",
     cluster_by=("scorecard_id", "entry", "horizon_months"),
+)
+
+REALIZED_PRICES: Final = WarehouseTable(
+    name="realized_prices",
+    description="What ZL closed at on every session of a bundle, from which SQL takes outcomes and P&L.",
+    columns=(
+        WarehouseColumn("trade_date", "DATE", "CBOT session"),
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle that holds the price"),
+        WarehouseColumn("close", "FLOAT64", "ZL front close, unadjusted, cents/lb"),
+        WarehouseColumn(
+            "contract_return", "FLOAT64", "log return to this session within one contract; NULL if unknown", "NULLABLE"
+        ),
+        WarehouseColumn("is_roll", "INT64", "1 on the first session of a new front contract, else 0"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("trade_date", "dataset_version"),
+    partition_by="trade_date",
+    cluster_by=("dataset_version",),
 )
 
 GATE_VERDICTS: Final = WarehouseTable(
@@ -276,6 +300,7 @@ MODEL_REGISTRY: Final = WarehouseTable(
 )
 
 WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
-    table.name: table for table in (PREDICTIONS, METRICS, EXPERIMENTS, OUT_OF_FOLD, GATE_VERDICTS, MODEL_REGISTRY)
+    table.name: table
+    for table in (PREDICTIONS, METRICS, EXPERIMENTS, OUT_OF_FOLD, REALIZED_PRICES, GATE_VERDICTS, MODEL_REGISTRY)
 }
 """Every table of the warehouse, by name."""

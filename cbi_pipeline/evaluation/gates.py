@@ -35,7 +35,17 @@ from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
 from cbi_pipeline.evaluation.significance import diebold_mariano, squared_errors
 from cbi_pipeline.evaluation.status import QualityTargets, evaluate_status
 
-PARITY_METRICS: Final = ("mape", "directional_accuracy", "coverage_80")
+PARITY_DECIMALS: Final = 6
+"""Of a difference that ought to be none: below that it is the order of sums."""
+PARITY_METRICS: Final = (
+    "mape",
+    "rmse_ratio",
+    "directional_accuracy",
+    "coverage_50",
+    "coverage_80",
+    "coverage_90",
+    "sharpe",
+)
 COVERED_PERCENT: Final = 80
 _FORECASTS: Final = ("predicted_price", "predicted_price_champion")
 _TARGETS: Final = ("mape", "sharpe", "directional_accuracy", "calibration_error")
@@ -114,7 +124,8 @@ def evaluate_tripwire(
 
     RMSE and MAPE as ratios to the last price's, and directional accuracy, of what would serve and of the same networks
     unshrunk: a leak moves a network long before it has earned a weight. Too few rows cannot be judged: in a year with
-    one trend whoever is always long is always right. The verdict shows the figure that trips or else is nearest to its bound.
+    one trend whoever is always long is always right. The verdict shows the figure that trips or else is nearest to its
+    bound.
 
     Args:
         scores: long table as of `metrics.score`; rows of fold `all` are used.
@@ -272,21 +283,23 @@ def evaluate_metric_parity(
             for name, (here, there) in pairs.items()
             if here is not None and there is not None
         }
-        worst = max(off, key=lambda name: off[name])
+        bounds = {name: thresholds.sharpe_parity if name == "sharpe" else thresholds.metric_parity for name in off}
+        worst = max(off, key=lambda name: off[name] / bounds[name])
         here, there = pairs[worst]
-        text = f"{worst} {here:.6g} here, {there:.6g} by the warehouse's SQL"
-        outcome: Outcome = "passed" if off[worst] <= thresholds.metric_parity else "failed"
-        verdicts.append(
-            _verdict(METRIC_PARITY, horizon, outcome, off[worst], thresholds.metric_parity, own.n_eff, text)
-        )
+        value = round(off[worst], PARITY_DECIMALS) if math.isfinite(off[worst]) else None
+        text = f"{len(off)} metrics equal" if value == 0 else f"{worst} {here:.6g} here, {there:.6g}"
+        text += " by the warehouse's SQL"
+        outcome: Outcome = "passed" if off[worst] <= bounds[worst] else "failed"
+        verdicts.append(_verdict(METRIC_PARITY, horizon, outcome, value, bounds[worst], own.n_eff, text))
     return verdicts
 
 
-def evaluate_row_parity(difference: Mapping[int, float], thresholds: GateThresholds) -> list[Verdict]:
+def evaluate_row_parity(difference: Mapping[int, float], what: str, thresholds: GateThresholds) -> list[Verdict]:
     """Whether a network answers for one day what it answers for that day among others.
 
     Args:
         difference: per horizon, the largest absolute difference of a network output, in units of sigma.
+        what: what was compared, in words.
         thresholds: the bounds.
     """
     verdicts = []
@@ -296,21 +309,22 @@ def evaluate_row_parity(difference: Mapping[int, float], thresholds: GateThresho
             verdicts.append(_missing(ROW_PARITY, horizon, "the network's answer for one row or for a batch"))
             continue
         outcome: Outcome = "passed" if found <= thresholds.row_parity else "failed"
-        text = f"one row and a batch differ by {found:.3g}, at most {thresholds.row_parity:g}"
+        found = round(found, PARITY_DECIMALS)
+        text = f"one row and a batch differ by {found:.3g}, at most {thresholds.row_parity:g} ({what})"
         verdicts.append(_verdict(ROW_PARITY, horizon, outcome, found, thresholds.row_parity, None, text))
     return verdicts
 
 
 def evaluate_replay(differing: Mapping[str, Sequence[str]]) -> list[Verdict]:
-    """Whether the features of past days, made again from what was known then alone, are those that were trained on.
+    """Whether what was made from all data is made again, bit for bit, from what was known at the time alone.
 
-    One answer for all horizons: they read the same features.
+    One answer for all horizons: they read the same features, scalers, anchors and labels.
 
     Args:
-        differing: per replayed day, the features that are not bit for bit the same.
+        differing: per replayed day or fold, what is not the same.
     """
     names = sorted({name for own in differing.values() for name in own})
-    text = f"{', '.join(names) or 'every feature is the same'} ({', '.join(differing)} replayed)"
+    text = f"{', '.join(names) or 'everything is the same'} ({', '.join(differing)} replayed)"
     outcome: Outcome = "failed" if names else "passed"
     return [
         _verdict(REPLAY, horizon, outcome, float(len(names)), 0.0, None, text)

@@ -51,11 +51,14 @@ def build_scorecard(
     cells: Mapping[str, Cell],
     prices: Sequence[RawTableRef],
     store: ArtifactStore,
+    *,
+    costs: Mapping[str, float],
 ) -> ScorecardRef:
     """Score networks, their average and benchmarks on the same folds.
 
     Args:
         prices: futures_daily and futures_curve, for the P&L.
+        costs: of one side of a trade (`Settings.trading_costs`).
 
     Raises:
         ModelError: a cell failed, a fold of an architecture is missing, or a cell was trained on other features, folds
@@ -67,6 +70,7 @@ def build_scorecard(
         "features": features.key,
         "anchor": anchors.key,
         "prices": content_of(prices),
+        "costs": dict(costs),
         "cells": sorted(cell.key for own in by_architecture.values() for cell in own.values()),
         "code": source_hash("contracts/__init__", "contracts/forecast", "evaluation", "modeling", "stages/evaluation"),
     }
@@ -92,7 +96,7 @@ def build_scorecard(
             seeds.append(_dispersion(market, architecture, own, anchors))
         out_of_fold = pd.concat(frames, ignore_index=True)
         out_of_fold.to_parquet(folder / _OUT_OF_FOLD)
-        full_scores(out_of_fold, _traded(market, prices)).to_parquet(folder / _SCORES)
+        full_scores(out_of_fold, _traded(market, prices, costs)).to_parquet(folder / _SCORES)
         pd.concat(seeds, ignore_index=True).to_parquet(folder / _SEEDS)
         (folder / _LAMBDAS).write_text(json.dumps(choices, indent=1))
 
@@ -181,13 +185,13 @@ def _average_rows(
     return frames
 
 
-def _traded(market: Market, prices: Sequence[RawTableRef]) -> TradedMarket:
-    from cbi_pipeline.evaluation.profit_and_loss import roll_dates
+def _traded(market: Market, prices: Sequence[RawTableRef], costs: Mapping[str, float]) -> TradedMarket:
+    from cbi_pipeline.evaluation.profit_and_loss import TradingCosts, roll_dates
     from cbi_pipeline.evaluation.scorecard import TradedMarket
     from cbi_pipeline.modeling.volatility import within_contract_returns
 
     tables = load_raw_tables(prices)
-    return TradedMarket(within_contract_returns(tables), market.front, roll_dates(tables))
+    return TradedMarket(within_contract_returns(tables), market.front, roll_dates(tables), TradingCosts(**costs))
 
 
 def fold_base(market: Market, fold: FoldSpec, anchors: FoldsRef, target: Target, dates: pd.Index) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from cbi_pipeline.stages.evaluation import (
     load_out_of_fold,
     load_scores,
 )
-from cbi_pipeline.stages.parity import metrics_by_sql, replayed_features, replayed_forecasts
+from cbi_pipeline.stages.parity import metrics_by_sql, replayed_features, replayed_fits, replayed_forecasts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,8 @@ STAGE: Final = "gates"
 _JUDGING: Final = ("contracts/verdict", "evaluation", "stages/gates", "stages/parity", "warehouse/sql")
 """What decides a verdict, beside the scorecard: verdicts by other code are not found."""
 _SIGNIFICANT_DIGITS: Final = 8
-"""Of a stored figure: its last bits depend on the number of threads, and stored verdicts never change."""
+"""Of a stored figure: its last bits depend on the order of sums, and stored verdicts never change. A difference between
+two ways to one figure is all last bits: `evaluation.gates` rounds those to `PARITY_DECIMALS`."""
 _FORECASTS_SQL: Final = """
 SELECT as_of_date, horizon_months, predicted_price FROM out_of_fold_forecasts
 WHERE scorecard_id = @scorecard_id AND entry = @entry
@@ -104,11 +105,14 @@ def judge(
     entry = choose_winner(scorecard, cells).architecture
     scores, rows, bounds = load_scores(scorecard), load_out_of_fold(scorecard), settings.gates
     incumbent = find_incumbent(settings.models_dir, scorecard.scorecard_id)
+    by_sql = metrics_by_sql(scorecard, entry, rows, raw, warehouse, costs=settings.trading_costs, run_id=run_id)
     unshrunk = (entry + FULL_RESIDUAL_SUFFIX, entry + RAW_SUFFIX)
     verdicts = [
-        *gates.evaluate_metric_parity(scores, entry, metrics_by_sql(scorecard, entry, rows, warehouse, run_id), bounds),
-        *gates.evaluate_row_parity(replayed_forecasts(entry, cells, features, anchors, scalers), bounds),
-        *gates.evaluate_replay(replayed_features(features, raw, store)),
+        *gates.evaluate_metric_parity(scores, entry, by_sql, bounds),
+        *gates.evaluate_row_parity(*replayed_forecasts(entry, cells, features, anchors, scalers), bounds),
+        *gates.evaluate_replay(
+            {**replayed_features(features, raw, store), **replayed_fits(features, anchors, scalers, raw, store)}
+        ),
         *gates.evaluate_benchmark(rows, entry, bounds),
         *gates.evaluate_tripwire(scores, entry, unshrunk, bounds),
         *gates.evaluate_coverage(scores, entry, bounds),

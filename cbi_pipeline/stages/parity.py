@@ -1,4 +1,5 @@
-"""What the parity gates compare: metrics by the warehouse's SQL, forecasts by the serving path, features of past days.
+"""What the parity gates compare: metrics by the warehouse's SQL, forecasts by the serving path, features and fits as
+they could be made at the time.
 
 Belongs here: how each second answer is made, from stored files and stored rows. What it is compared with, and by which
 bound, is `evaluation/gates.py`.
@@ -14,30 +15,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
-from cbi_pipeline.contracts.references import Cell, CellRef, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef
+from cbi_pipeline.contracts.folds import FoldSpec
+from cbi_pipeline.contracts.references import Cell, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef
 from cbi_pipeline.contracts.warehouse import OUT_OF_FOLD
 from cbi_pipeline.provenance import code_commit, source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore
+from cbi_pipeline.stages.cell_inputs import cell_inputs
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
-from cbi_pipeline.stages.folds import fold_named, load_market, load_scaler
+from cbi_pipeline.stages.folds import fold_named, load_anchor, load_market, load_scaler
+from cbi_pipeline.stages.publishing import publish_realized_prices
 from cbi_pipeline.stages.raw import content_of, load_raw_tables
 from cbi_pipeline.stages.training import load_config, load_residuals, load_weights, trained_cells
+from cbi_pipeline.stages.training_keys import ANCHORED
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cbi_pipeline.evaluation.benchmarks import Market
     from cbi_pipeline.warehouse.base import Warehouse
 
-REPLAYED_DAYS: Final = 8
+REPLAYED_DAYS: Final = 12
+REPLAYED_FOLDS: Final = 2
 SESSIONS_PER_YEAR: Final = 252
 _REPLAY: Final = "replay.json"
 
 
 def metrics_by_sql(
-    scorecard: ScorecardRef, entry: str, out_of_fold: pd.DataFrame, warehouse: Warehouse, run_id: str
+    scorecard: ScorecardRef,
+    entry: str,
+    out_of_fold: pd.DataFrame,
+    raw: Sequence[RawTableRef],
+    warehouse: Warehouse,
+    *,
+    costs: Mapping[str, float],
+    run_id: str,
 ) -> dict[int, dict[str, float | None]]:
-    """Metrics of the entry as the warehouse's SQL computes them from its stored rows, which are written first."""
+    """Metrics of the entry as the warehouse's SQL computes them from its stored rows, which are written first.
+
+    Args:
+        out_of_fold: rows of every entry (`OUT_OF_FOLD_COLUMNS`).
+        raw: futures_daily and futures_curve among them: the outcomes are read from prices, not from the forecasts.
+        costs: of one side of a trade (`Settings.trading_costs`).
+    """
+    from cbi_pipeline.evaluation.profit_and_loss import TradingCosts
+
     own = out_of_fold[out_of_fold["entry"] == entry]
     stamp: dict[str, Any] = {"created_at": datetime.now(UTC), "run_id": run_id, "code_commit": code_commit()}
     rows = own[[name for name in OUT_OF_FOLD.column_names if name in own]]
@@ -53,21 +75,29 @@ def metrics_by_sql(
         for record in rows.to_dict("records")
     ]
     warehouse.merge(OUT_OF_FOLD.name, records)
+    prices = [reference for reference in raw if reference.table in ("futures_daily", "futures_curve")]
+    publish_realized_prices(prices, warehouse, run_id=run_id)
     sql = (files("cbi_pipeline.warehouse") / "sql" / "metric_parity.sql").read_text(encoding="utf-8")
-    found = warehouse.query(sql, {"scorecard_id": scorecard.scorecard_id, "entry": entry}).to_pylist()
-    return {row.pop("horizon_months"): row for row in found}
+    parameters = {
+        "scorecard_id": scorecard.scorecard_id,
+        "entry": entry,
+        "dataset_version": prices[0].dataset_version,
+        "cost_cents_per_lb": TradingCosts(**costs).cents_per_lb,
+    }
+    return {row.pop("horizon_months"): row for row in warehouse.query(sql, parameters).to_pylist()}
 
 
 def replayed_forecasts(
     entry: str, cells: Mapping[str, Cell], features: FeaturesRef, anchors: FoldsRef, scalers: FoldsRef
-) -> dict[int, float]:
-    """How far the serving path is from the out-of-fold medians that were scored, on days of the last fold.
+) -> tuple[dict[int, float], str]:
+    """How far the serving path is from the out-of-fold medians that were scored, on days of every fold.
 
     The medians were made in batches on the training device; here the stored scaler, the stored weights and the
     reference inference make them again, one day at a time.
 
     Returns:
-        Per horizon, the largest absolute difference in units of sigma_h.
+        Per horizon, the largest absolute difference in units of sigma_h; and what was compared, in words: a network
+        that training left at zero answers zero either way.
     """
     import numpy as np
     import pandas as pd
@@ -75,18 +105,25 @@ def replayed_forecasts(
     from cbi_pipeline.market_calendar import calendar_phases
     from cbi_pipeline.modeling.training import reference_forecast
 
-    cell = last_cell(entry, cells, anchors)
     frame, market = load_features(features), load_market(anchors)
-    scaled = load_scaler(scalers, fold_named(scalers, cell.fold)).transform(frame)
-    stored = load_residuals(cell)
-    days = stored.index[np.linspace(0, len(stored) - 1, min(REPLAYED_DAYS, len(stored))).astype(int)]
     sessions = pd.DatetimeIndex(frame.index)
     phases = calendar_phases(sessions, market.targets.loc[sessions])
-    again = reference_forecast(
-        load_config(cell), load_weights(cell), scaled, tuple(frame.columns), phases, sessions.get_indexer(days)
-    )
-    difference = np.abs(again.median - stored.loc[days, list(HORIZONS_MONTHS)].to_numpy(float)).max(axis=0)
-    return {horizon: float(value) for horizon, value in zip(HORIZONS_MONTHS, difference, strict=True)}
+    own = [cell for cell in trained_cells(cells) if cell.architecture == entry]
+    each = max(2, REPLAYED_DAYS // len(own))
+    worst, days_replayed, moved = np.zeros(len(HORIZONS_MONTHS)), 0, 0
+    for cell in own:
+        scaled = load_scaler(scalers, fold_named(scalers, cell.fold)).transform(frame)
+        stored = load_residuals(cell)
+        days = stored.index[np.linspace(0, len(stored) - 1, min(each, len(stored))).astype(int)]
+        again = reference_forecast(
+            load_config(cell), load_weights(cell), scaled, tuple(frame.columns), phases, sessions.get_indexer(days)
+        )
+        difference = np.abs(again.median - stored.loc[days, list(HORIZONS_MONTHS)].to_numpy(float))
+        worst = np.maximum(worst, difference.max(axis=0))
+        days_replayed += len(days)
+        moved += len(days) * bool(np.any(again.median != 0))
+    what = f"{days_replayed} days of {len(own)} folds, {moved} of them by a network that is not zero"
+    return {horizon: float(value) for horizon, value in zip(HORIZONS_MONTHS, worst, strict=True)}, what
 
 
 def replayed_features(features: FeaturesRef, raw: Sequence[RawTableRef], store: ArtifactStore) -> dict[str, list[str]]:
@@ -116,7 +153,75 @@ def replayed_features(features: FeaturesRef, raw: Sequence[RawTableRef], store: 
     return read_json(store.get_or_build("replay", inputs, build), _REPLAY)
 
 
-def last_cell(entry: str, cells: Mapping[str, Cell], anchors: FoldsRef) -> CellRef:
-    """The cell of an architecture in the newest fold."""
-    last = anchors.folds[-1].name
-    return next(cell for cell in trained_cells(cells) if (cell.architecture, cell.fold) == (entry, last))
+def replayed_fits(
+    features: FeaturesRef, anchors: FoldsRef, scalers: FoldsRef, raw: Sequence[RawTableRef], store: ArtifactStore
+) -> dict[str, list[str]]:
+    """What differs of a fold's fits when they are made from what was known at its test start alone.
+
+    Of the newest folds: the anchor and what it reads on the last day before the test, the scaler, and the labels that
+    the networks were given, each of which must be known before the part after it begins. Computed once for the fits.
+    """
+
+    def build(folder: Path) -> None:
+        tables, frame, market = load_raw_tables(raw), load_features(features), load_market(anchors)
+        differing = {
+            f"fold {fold.name}": _unlike_at_the_time(fold, tables, frame, market, anchors, scalers)
+            for fold in anchors.folds[-REPLAYED_FOLDS:]
+        }
+        (folder / _REPLAY).write_text(json.dumps(differing))
+
+    inputs = {
+        "features": features.key,
+        "anchors": anchors.key,
+        "scalers": scalers.key,
+        "tables": content_of(raw),
+        "code": source_hash(
+            "stages/parity", "stages/cell_inputs", "features", "fundamentals", "market_calendar", "modeling/anchor",
+            "modeling/volatility", "evaluation/benchmarks", "evaluation/walk_forward",
+        ),
+    }  # fmt: skip
+    return read_json(store.get_or_build("replayed_fits", inputs, build), _REPLAY)
+
+
+def _unlike_at_the_time(
+    fold: FoldSpec,
+    tables: Mapping[str, pd.DataFrame],
+    frame: pd.DataFrame,
+    market: Market,
+    anchors: FoldsRef,
+    scalers: FoldsRef,
+) -> list[str]:
+    """Names of what is another one when it is made from the tables as they were before the fold's test start."""
+    from tempfile import TemporaryDirectory
+
+    import pandas as pd
+
+    from cbi_pipeline.evaluation.benchmarks import fold_anchor, prepare_market
+    from cbi_pipeline.features.build import build_features
+    from cbi_pipeline.features.driver_set import fit_driver_set
+    from cbi_pipeline.market_calendar import as_of_time
+
+    last_known = frame.index[frame.index < pd.Timestamp(fold.test_start)][-1]
+    moment = as_of_time(last_known)
+    known = {name: table[table["available_at"] <= moment].reset_index(drop=True) for name, table in tables.items()}
+    then = prepare_market(known)
+    with TemporaryDirectory() as folder:
+        digest = fit_driver_set(build_features(known), fold.train_start, fold.train_end).save(Path(folder))
+    same = {
+        "anchor": fold_anchor(then, fold) == load_anchor(anchors, fold),
+        "inputs of the anchor": then.inputs.loc[[last_known]].equals(market.inputs.loc[[last_known]]),
+        "volatility": then.state.iloc[[-1]].equals(market.state.loc[:last_known].iloc[[-1]]),
+        "scaler": digest == scalers.sha256_by_fold[fold.name],
+        "labels": _labels_known(fold, frame, market, scalers),
+    }
+    return [name for name, equal in same.items() if not equal]
+
+
+def _labels_known(fold: FoldSpec, frame: pd.DataFrame, market: Market, scalers: FoldsRef) -> bool:
+    """Whether every label that the networks of a fold learn from is known before the part after it begins."""
+    import pandas as pd
+
+    cell = cell_inputs(frame, fold, market, load_scaler(scalers, fold), ANCHORED)
+    targets = market.targets.loc[frame.index, list(HORIZONS_MONTHS)].to_numpy()
+    parts = ((cell.train_mask, fold.validation_start), (cell.validation_mask, fold.test_start))
+    return all((targets[mask] < pd.Timestamp(begins).to_datetime64()).all() for mask, begins in parts)

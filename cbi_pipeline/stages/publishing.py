@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
-from cbi_pipeline.contracts.references import Cell, CellRef, PredictionsRef, ScorecardRef, WarehouseRef
-from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, MODEL_REGISTRY, PREDICTIONS, WAREHOUSE_TABLES
+from cbi_pipeline.contracts.references import Cell, CellRef, PredictionsRef, RawTableRef, ScorecardRef, WarehouseRef
+from cbi_pipeline.contracts.warehouse import (
+    EXPERIMENTS,
+    METRICS,
+    MODEL_REGISTRY,
+    PREDICTIONS,
+    REALIZED_PRICES,
+    WAREHOUSE_TABLES,
+)
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TARGETS, Target
 from cbi_pipeline.provenance import code_commit, content_key
 from cbi_pipeline.stages.evaluation import FULL_RESIDUAL_SUFFIX, RAW_SUFFIX, load_scores, pooled_metrics
 from cbi_pipeline.stages.files import read_json
+from cbi_pipeline.stages.raw import load_raw_tables
 from cbi_pipeline.stages.serving import load_forecast_rows, stored_rows
 from cbi_pipeline.stages.training import cell_record, trained_cells
 
@@ -110,6 +118,37 @@ def publish_registry(models_dir: Path, warehouse: Warehouse, *, run_id: str) -> 
     result = warehouse.merge(MODEL_REGISTRY.name, [{**change.model_dump(), **stamp} for change in changes])
     mark_published(models_dir, changes)
     return _reference(MODEL_REGISTRY.name, warehouse, result)
+
+
+def publish_realized_prices(prices: Sequence[RawTableRef], warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
+    """Write close and within-contract return of every session of a bundle, from which SQL takes outcomes and P&L.
+
+    Args:
+        prices: futures_daily and futures_curve.
+    """
+    from cbi_pipeline.evaluation.profit_and_loss import roll_dates
+    from cbi_pipeline.modeling.volatility import front_price, within_contract_returns
+
+    tables = load_raw_tables(prices)
+    close, rolls = front_price(tables), set(roll_dates(tables))
+    returns = within_contract_returns(tables).dropna().to_dict()
+    stamp = {
+        "dataset_version": prices[0].dataset_version,
+        "created_at": datetime.now(UTC),
+        "run_id": run_id,
+        "code_commit": code_commit(),
+    }
+    rows = [
+        {
+            "trade_date": day.date(),
+            "close": price,
+            "contract_return": returns.get(day),
+            "is_roll": int(day in rolls),
+            **stamp,
+        }
+        for day, price in zip(close.index, close.tolist(), strict=True)
+    ]
+    return _reference(REALIZED_PRICES.name, warehouse, warehouse.merge(REALIZED_PRICES.name, rows))
 
 
 def champion_record(models_dir: Path) -> dict[str, Any]:

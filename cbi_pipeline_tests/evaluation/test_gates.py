@@ -25,7 +25,9 @@ GOOD = {
     "sharpe": 1.2,
     "rmse_ratio": 0.97,
     "directional_accuracy": 0.6,
+    "coverage_50": 0.5,
     "coverage_80": 0.8,
+    "coverage_90": 0.9,
     "calibration_error": 0.05,
 }
 
@@ -300,6 +302,10 @@ def by_sql(**changed: float | None) -> dict[int, dict[str, float | None]]:
         ({"coverage_80": 0.8 * 0.99}, "failed"),
         ({"directional_accuracy": 0.61}, "failed"),
         ({"directional_accuracy": None}, "failed"),
+        ({"rmse_ratio": 0.98}, "failed"),
+        ({"sharpe": 1.2 * 1.0499}, "passed"),
+        ({"sharpe": 1.2 * 1.0501}, "failed"),
+        ({"sharpe": None}, "failed"),
         ({"n": ROWS - 1}, "failed"),
     ],
 )
@@ -318,7 +324,7 @@ def test_metric_parity_needs_no_many_rows():
 )
 def test_row_parity(difference, outcome):
     found = {} if difference is None else dict.fromkeys(HORIZONS_MONTHS, difference)
-    verdicts = gates.evaluate_row_parity(found, BOUNDS)
+    verdicts = gates.evaluate_row_parity(found, "12 days", BOUNDS)
     assert outcomes(verdicts) == {outcome}
     assert all(verdict.value is None or math.isfinite(verdict.value) for verdict in verdicts)
 

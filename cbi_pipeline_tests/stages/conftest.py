@@ -64,7 +64,8 @@ def lineage(tmp_path_factory) -> Lineage:
     scalers = stages.fit_scalers(features, anchors, store)
     run = stages.TrainingRun(features, anchors, scalers, TWO_FOLDS, 1, CPU, store)
     cells = {f"{cell.architecture}|{cell.fold}": cell for cell in stages.train_cells(CELLS, run)}
-    scorecard = stages.build_scorecard(features, anchors, cells, (raw["futures_daily"], raw["futures_curve"]), store)
+    prices = (raw["futures_daily"], raw["futures_curve"])
+    scorecard = stages.build_scorecard(features, anchors, cells, prices, store, costs=settings.trading_costs)
     selection = stages.select_chosen_features(cells, run)
     return Lineage(store, TWO_FOLDS, raw, features, anchors, scalers, cells, scorecard, selection)
 

@@ -221,7 +221,7 @@ def test_the_span_is_that_of_the_dates_that_all_entries_have(lineage):
 def test_an_incomplete_architecture_is_not_scored(lineage, other_store):
     only = {key: cell for key, cell in lineage.cells.items() if key != "tcn|fold_2"}
     with pytest.raises(ModelError, match="missing \\['fold_2'\\]"):
-        stages.build_scorecard(lineage.features, lineage.anchors, only, lineage.price_tables, other_store)
+        stages.build_scorecard(lineage.features, lineage.anchors, only, lineage.price_tables, other_store, costs={})
     assert not other_store.root.exists()
 
 
@@ -229,7 +229,9 @@ def test_a_table_with_a_failed_cell_is_refused_by_name(lineage, other_store):
     cells = {**lineage.cells, "tcn|fold_2": failed(lineage.cells["tcn|fold_2"])}
     run = lineage.run(other_store)
     for refused in (
-        lambda: stages.build_scorecard(lineage.features, lineage.anchors, cells, lineage.price_tables, other_store),
+        lambda: stages.build_scorecard(
+            lineage.features, lineage.anchors, cells, lineage.price_tables, other_store, costs={}
+        ),
         lambda: stages.select_chosen_features(cells, run),
         lambda: stages.choose_winner(lineage.scorecard, cells),
     ):
@@ -242,7 +244,7 @@ def test_a_cell_of_another_profile_is_not_scored(lineage, other_store):
     foreign = lineage.cells["tcn|fold_2"].model_copy(update={"fold": "fold_9"})
     cells = {**lineage.cells, "tcn|fold_9": foreign}
     with pytest.raises(ModelError, match="not of this profile \\['fold_9'\\]"):
-        stages.build_scorecard(lineage.features, lineage.anchors, cells, lineage.price_tables, other_store)
+        stages.build_scorecard(lineage.features, lineage.anchors, cells, lineage.price_tables, other_store, costs={})
 
 
 def test_a_network_wins_by_the_written_rule(lineage):

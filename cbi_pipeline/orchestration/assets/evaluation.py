@@ -5,7 +5,7 @@ import dagster as dg
 from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, RawTableRef, ScorecardRef, WinnerRef
 from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, table
-from cbi_pipeline.orchestration.resources import ArtifactStoreResource
+from cbi_pipeline.orchestration.resources import ArtifactStoreResource, SettingsResource
 from cbi_pipeline.reports.loss_curve import as_markdown
 
 
@@ -17,12 +17,20 @@ def scorecard(
     raw_futures_daily: RawTableRef,
     raw_futures_curve: RawTableRef,
     artifact_store: ArtifactStoreResource,
+    run_settings: SettingsResource,
 ) -> dg.Output[ScorecardRef]:
     """Out-of-fold forecasts of the networks and the benchmarks on the same rows, and every metric of them."""
     from cbi_pipeline import stages
 
     prices = (raw_futures_daily, raw_futures_curve)
-    reference = stages.build_scorecard(curated_features, fitted_anchor, trained_models, prices, artifact_store.open())
+    reference = stages.build_scorecard(
+        curated_features,
+        fitted_anchor,
+        trained_models,
+        prices,
+        artifact_store.open(),
+        costs=run_settings.load().trading_costs,
+    )
     return dg.Output(
         reference,
         data_version=dg.DataVersion(reference.key),
