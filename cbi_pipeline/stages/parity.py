@@ -58,8 +58,6 @@ def metrics_by_sql(
         raw: futures_daily and futures_curve among them: the outcomes are read from prices, not from the forecasts.
         costs: of one side of a trade (`Settings.trading_costs`).
     """
-    from cbi_pipeline.evaluation.profit_and_loss import TradingCosts
-
     own = out_of_fold[out_of_fold["entry"] == entry]
     stamp: dict[str, Any] = {"created_at": datetime.now(UTC), "run_id": run_id, "code_commit": code_commit()}
     rows = own[[name for name in OUT_OF_FOLD.column_names if name in own]]
@@ -77,14 +75,23 @@ def metrics_by_sql(
     warehouse.merge(OUT_OF_FOLD.name, records)
     prices = [reference for reference in raw if reference.table in ("futures_daily", "futures_curve")]
     publish_realized_prices(prices, warehouse, run_id=run_id)
+    sql, parameters = metric_parity_query(scorecard, entry, prices, costs)
+    return {row.pop("horizon_months"): row for row in warehouse.query(sql, parameters).to_pylist()}
+
+
+def metric_parity_query(
+    scorecard: ScorecardRef, entry: str, prices: Sequence[RawTableRef], costs: Mapping[str, float]
+) -> tuple[str, dict[str, Any]]:
+    """The SQL that computes the metrics of an entry again, and its parameters."""
+    from cbi_pipeline.evaluation.profit_and_loss import TradingCosts
+
     sql = (files("cbi_pipeline.warehouse") / "sql" / "metric_parity.sql").read_text(encoding="utf-8")
-    parameters = {
+    return sql, {
         "scorecard_id": scorecard.scorecard_id,
         "entry": entry,
         "dataset_version": prices[0].dataset_version,
         "cost_cents_per_lb": TradingCosts(**costs).cents_per_lb,
     }
-    return {row.pop("horizon_months"): row for row in warehouse.query(sql, parameters).to_pylist()}
 
 
 def replayed_forecasts(
