@@ -16,14 +16,22 @@ import pandas as pd
 from cbi_pipeline import stages
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.references import ScorecardRef
-from cbi_pipeline.evaluation.metrics import COMMON_ROWS
+from cbi_pipeline.evaluation.anchor_skill import HALF_CURVE
+from cbi_pipeline.evaluation.benchmarks import FUTURES_CURVE, LAST_PRICE
+from cbi_pipeline.evaluation.density_scores import density_scores_of
+from cbi_pipeline.evaluation.metrics import COMMON_ROWS, common_rows, metrics_of
+from cbi_pipeline.modeling.config import ARCHITECTURES
 from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.reports.console import ENTRY_TITLES
 from cbi_pipeline.settings import load_settings
-from cbi_pipeline.stages.evaluation import load_scores
+from cbi_pipeline.stages.evaluation import FULL_RESIDUAL_SUFFIX, load_out_of_fold, load_scores
+from cbi_pipeline.warehouse import open_warehouse
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "evaluation.md"
+SECOND_PERIOD = 2021
+RMSE_GOALS = {3: 0.975, 6: 0.965, 9: 0.97, 12: 0.97}
+CRPS_GOALS = {3: 0.97, 6: 0.96, 9: 0.965, 12: 0.965}
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 
 Form = Callable[[pd.Series], str]
@@ -87,6 +95,49 @@ def spread(scorecard: ScorecardRef, entries: list[str]) -> Iterator[str]:
         yield f"| {ENTRY_TITLES[entry]} | " + " | ".join(mape(row) + sharpe(row) for row in rows) + " |"
 
 
+def periods(scorecard: ScorecardRef) -> Iterator[str]:
+    """RMSE and CRPS as ratios to last price, to the end of 2020, from 2021 on, and in all, beside the goals."""
+    rows = common_rows(load_out_of_fold(scorecard))
+    late = rows["as_of_date"] >= pd.Timestamp(SECOND_PERIOD, 1, 1)
+    parts = {f"to {SECOND_PERIOD - 1}": rows[~late], f"from {SECOND_PERIOD}": rows[late], "all": rows}
+    parts = {name: part for name, part in parts.items() if len(part)}
+    winner = stages.lambda_table(scorecard)[0]["architecture"]
+    entries = (winner, *(f"{a}{FULL_RESIDUAL_SUFFIX}" for a in ARCHITECTURES), FUTURES_CURVE, HALF_CURVE, "anchor_w1")
+    titles = {**ENTRY_TITLES, winner: "networks on anchor (served)"}
+    for title, name, goals in (("RMSE", "rmse_ratio", RMSE_GOALS), ("CRPS", "crps_ratio", CRPS_GOALS)):
+        yield f"### {title} as a ratio to last price, by period of as-of dates\n"
+        yield "| entry | period | " + " | ".join(f"{h} months" for h in HORIZONS_MONTHS) + " |"
+        yield "|---" * (len(HORIZONS_MONTHS) + 2) + "|"
+        yield "| goal | | " + " | ".join(f"{goals[h]:.3f}" for h in HORIZONS_MONTHS) + " |"
+        for entry in entries:
+            for period, part in parts.items():
+                cells = " | ".join(f"{ratio(part, entry, h, name):.3f}" for h in HORIZONS_MONTHS)
+                yield f"| {titles[entry]} | {period} | {cells} |"
+        yield ""
+
+
+def ratio(rows: pd.DataFrame, entry: str, horizon: int, name: str) -> float:
+    """One figure of one entry at one horizon."""
+    own, last_price = (
+        rows[(rows["entry"] == which) & (rows["horizon_months"] == horizon)] for which in (entry, LAST_PRICE)
+    )
+    return {**metrics_of(own), **density_scores_of(own, last_price)}[name]
+
+
+def gates() -> Iterator[str]:
+    """What the gates said of the winner in the last judgement that the warehouse holds."""
+    found = open_warehouse(load_settings(), migrate=False).query(
+        "SELECT name, kind, horizon_months, outcome, reason FROM gate_verdicts "
+        "WHERE judgement_id = (SELECT judgement_id FROM gate_verdicts ORDER BY created_at DESC LIMIT 1) "
+        "ORDER BY kind, name, horizon_months"
+    )
+    yield "### Gates\n"
+    yield "| gate | kind | months | outcome | reason |"
+    yield "|---|---|---|---|---|"
+    for row in found.to_pylist():
+        yield f"| {row['name']} | {row['kind']} | {row['horizon_months']} | {row['outcome']} | {row['reason']} |"
+
+
 def main() -> None:
     scorecard = load_reference(load_settings(), "scorecard", ScorecardRef)
     entries = [record["entry"] for record in stages.leaderboard(scorecard)]
@@ -94,6 +145,9 @@ def main() -> None:
         f"Scorecard {scorecard.scorecard_id}, data {scorecard.dataset_version}, {stages.scorecard_span(scorecard)}.\n",
         *leaderboards(load_scores(scorecard), entries),
         *spread(scorecard, entries),
+        "",
+        *periods(scorecard),
+        *gates(),
     ]
     text = "\n".join(lines) + "\n"
     print(text)

@@ -89,7 +89,8 @@ def evaluate_benchmark(out_of_fold: pd.DataFrame, entry: str, thresholds: GateTh
     """Whether the entry is no worse than the best benchmark: not beyond chance, and not by more than a tolerance.
 
     The best one is that of the lowest mean squared error of log returns on the dates that all of them and the entry
-    have, a bar set in hindsight: hence a tolerance. The p-value is one-sided, `significance.diebold_mariano`.
+    have, a bar set in hindsight: hence a tolerance, and a one-sided p-value (`significance.diebold_mariano`) times the
+    number of benchmarks it was picked from (Bonferroni).
 
     Args:
         out_of_fold: rows of every entry (`OUT_OF_FOLD_COLUMNS`).
@@ -108,8 +109,9 @@ def evaluate_benchmark(out_of_fold: pd.DataFrame, entry: str, thresholds: GateTh
         test = diebold_mariano(losses[entry].to_numpy(), losses[best].to_numpy(), horizon * SESSIONS_PER_MONTH)
         ratio, bound = math.sqrt(losses[entry].mean() / losses[best].mean()), 1 + thresholds.benchmark_worse
         text = f"RMSE {ratio:.3f} of the best benchmark's ({best}), at most {bound:.4g}; p of it being better "
-        text += f"{test.p_greater:.3f}, at least {thresholds.benchmark_p:g}"
-        beyond_chance = test.n_eff >= thresholds.min_n_eff and test.p_greater < thresholds.benchmark_p
+        p_value = min(1.0, len(rivals) * test.p_greater)
+        text += f"{p_value:.3f} (best of {len(rivals)}), at least {thresholds.benchmark_p:g}"
+        beyond_chance = test.n_eff >= thresholds.min_n_eff and p_value < thresholds.benchmark_p
         if beyond_chance:
             verdicts.append(_verdict(BENCHMARK, horizon, "failed", ratio, bound, test.n_eff, text))
         else:

@@ -223,7 +223,15 @@ def test_worse_by_more_than_the_tolerance_fails_though_chance_explains_it(beyond
     bounds = BOUNDS.model_copy(update={"benchmark_worse": 0.04 + 1e-12})
     verdicts = gates.evaluate_benchmark(rows, "tcn", bounds)
     assert outcomes(verdicts) == {outcome}
-    assert all("p of it being better 0.5" not in verdict.reason for verdict in verdicts)
+    assert all(verdict.value == pytest.approx(1.04 + beyond) for verdict in verdicts)
+
+
+def test_the_best_of_many_benchmarks_has_to_be_better_by_more():
+    rows = out_of_fold(tcn=1.0, anchor=1.0)
+    half = BOUNDS.model_copy(update={"benchmark_p": 0.75})
+    assert outcomes(gates.evaluate_benchmark(rows, "tcn", half)) == {"failed"}, "p is one half"
+    more = pd.concat([rows, out_of_fold(last_price=1.1)])
+    assert outcomes(gates.evaluate_benchmark(more, "tcn", half)) == {"passed"}, "p is one half, of two benchmarks"
 
 
 # --- champion ----------------------------------------------------------------------------------------------------
