@@ -1,4 +1,4 @@
-"""The weight of the anchor, chosen on one period and run on the next. Run by hand: `python benchmarks/anchor_weight.py`.
+"""The weight of the anchor, chosen on one period, run on the next. By hand: `python benchmarks/anchor_weight.py`.
 
 Reads the bundle that `cbi run` would use. RMSE of log returns as a ratio to last price, by period and horizon; the
 anchor is refitted for each year on the labels known before it.

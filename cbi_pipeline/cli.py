@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.console import Console
 from cbi_pipeline import __version__
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
-from cbi_pipeline.errors import BundleError, CbiError
+from cbi_pipeline.errors import BundleError, CbiError, SettingsError
 from cbi_pipeline.profiles import ProfileName
 from cbi_pipeline.settings import (
     REPOSITORY_DIR,
@@ -26,6 +26,9 @@ from cbi_pipeline.settings import (
     nearest_known,
     unknown_variables,
 )
+
+if TYPE_CHECKING:
+    from cbi_pipeline.bundle.gcs import GcsBundleStore
 
 app = typer.Typer(
     help="CBI: forecasts of CBOT soybean oil futures (ZL), 3, 6, 9 and 12 months ahead.",
@@ -189,6 +192,53 @@ def bundle_verify(
         f"trade dates {manifest.window.first_trade_date} to {manifest.window.last_trade_date}",
         highlight=False,
     )
+
+
+@bundle_app.command("publish")
+def bundle_publish(
+    path: Annotated[
+        Path | None, typer.Argument(help="Folder of the bundle; the newest of this machine by default.")
+    ] = None,
+) -> None:
+    """Upload a bundle to CBI_BUNDLE_URI, seal last; an upload that was interrupted goes on."""
+    from cbi_pipeline.bundle.read import read_manifest
+    from cbi_pipeline.bundle.store import LocalBundleStore
+
+    settings = load_settings()
+    store = _published(settings)
+    if path is None:
+        newest = LocalBundleStore(settings.bundles_dir).latest().bundle
+        if newest is None:
+            rule = "there is no sound bundle to publish."
+            raise BundleError(str(settings.bundles_dir), rule, "make one: `cbi bundle build`.")
+        path = newest.path
+    outcome = "published in" if store.publish(path) else "was published already in"
+    console.print(
+        f"Bundle {read_manifest(path).dataset_version} {outcome} {store.location}", highlight=False, soft_wrap=True
+    )
+
+
+@bundle_app.command("sync")
+def bundle_sync(
+    version: Annotated[str | None, typer.Argument(help="dataset_version; the newest sound one by default.")] = None,
+) -> None:
+    """Copy a bundle from CBI_BUNDLE_URI to this machine and verify it; a copy that was interrupted goes on."""
+    from cbi_pipeline.bundle.locate import find_remote_bundle
+
+    settings = load_settings()
+    _published(settings)
+    with console.status("syncing") as status:
+        located = find_remote_bundle(settings, version, status.update)
+    console.print(f"{located.why} It is in {located.path}", highlight=False, soft_wrap=True)
+
+
+def _published(settings: Settings) -> GcsBundleStore:
+    from cbi_pipeline.bundle.gcs import GcsBundleStore
+
+    if not settings.bundle_uri:
+        rule = "it is empty, so that there is no bucket to publish to or sync from."
+        raise SettingsError("CBI_BUNDLE_URI", rule, "set it to gs://bucket/prefix.")
+    return GcsBundleStore(settings.bundle_uri)
 
 
 @bundle_app.command("list")

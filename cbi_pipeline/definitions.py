@@ -10,6 +10,7 @@ from cbi_pipeline.orchestration.assets import evaluation, features, raw, selecti
 from cbi_pipeline.orchestration.checks import ALL_CHECKS
 from cbi_pipeline.orchestration.jobs import daily, refit, retrain
 from cbi_pipeline.orchestration.resources import build_resources
+from cbi_pipeline.orchestration.sensors import new_manifest
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.settings import Settings, load_settings
 
@@ -17,7 +18,7 @@ from cbi_pipeline.settings import Settings, load_settings
 def build_definitions(
     settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None
 ) -> dg.Definitions:
-    """All assets, checks, jobs and resources; tests pass settings or replace single resources."""
+    """All assets, checks, jobs, sensors and resources; tests pass settings or replace single resources."""
     settings = settings or load_settings()
     return dg.Definitions(
         assets=[
@@ -26,6 +27,7 @@ def build_definitions(
         ],
         asset_checks=ALL_CHECKS,
         jobs=[retrain, daily, refit],
+        sensors=[new_manifest],
         executor=dg.in_process_executor,
         resources={**build_resources(settings), **(resource_overrides or {})},
     )

@@ -29,6 +29,10 @@ class BundleError(CbiError):
     """A bundle is incomplete, altered or breaks its contract; it is treated as absent."""
 
 
+class StoreError(CbiError):
+    """A store of bundles refuses or cannot be reached; it says nothing about the bundles in it."""
+
+
 class FeatureError(CbiError):
     """A feature frame does not have the locked names, order, dtype or hash."""
 

@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     dagster_dir: Path = Field(Path(".dagster"), description="Dagster's state: runs, events, logs")
     warehouse_path: Path = Field(Path("data/warehouse.duckdb"), description="file of the DuckDB warehouse")
 
+    bundle_uri: str = Field(
+        "",
+        pattern=r"^(gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[\w.=-]+)*/?)?$",
+        description="gs://bucket/prefix of bundles",
+    )
+
     device: Literal["auto", "mps", "cuda", "cpu"] = Field(
         "auto", description="training device; auto: mps, else cuda, else cpu"
     )

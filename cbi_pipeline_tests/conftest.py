@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 from cbi_pipeline_tests import projects
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from cbi_pipeline.settings import Settings
@@ -83,3 +86,21 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> projects.FinishedR
 def copied_settings(finished_run: projects.FinishedRun, tmp_path: Path) -> Settings:
     """Settings of a copy of the finished project, which the test may damage."""
     return projects.copy_project(finished_run.settings, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def _gcs_url() -> Iterator[str]:
+    from cbi_pipeline_tests.gcs_server import gcs_server
+
+    with gcs_server() as url:
+        yield url
+
+
+@pytest.fixture
+def bundle_uri(_gcs_url: str) -> str:
+    """`gs://` address of an empty bucket's folder, on a server of this test session."""
+    from google.cloud import storage
+
+    name = f"bundles-{uuid4().hex[:12]}"
+    storage.Client(project="test").create_bucket(name)
+    return f"gs://{name}/cbi"

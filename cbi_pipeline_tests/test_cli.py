@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from cbi_pipeline import __version__, cli
+from cbi_pipeline.bundle.read import read_manifest
 from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
 from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
 from cbi_pipeline.reports.console import ARCHITECTURE_TITLES, ENTRY_TITLES
@@ -77,7 +78,9 @@ def test_help_lists_every_command(cbi):
     assert answer.code == 0
     commands = re.findall(r" (run|predict|leaderboard|experiments|doctor|ui|bundle|features) [A-Z]", answer.out)
     assert commands == ["run", "predict", "leaderboard", "experiments", "doctor", "ui", "bundle", "features"]
-    assert re.findall(r" (build|verify|list) [A-Z]", cbi("bundle", "--help").out) == ["build", "verify", "list"]
+    assert re.findall(r" (build|verify|publish|sync|list) [A-Z]", cbi("bundle", "--help").out) == [
+        *("build", "verify", "publish", "sync", "list")
+    ]
     assert re.findall(r" (dictionary|life) [A-Z]", cbi("features", "--help").out) == ["dictionary", "life"]
 
 
@@ -246,6 +249,23 @@ def test_doctor_prints_every_setting_and_no_secret(cbi, monkeypatch):
     assert "very-secret-value" not in answer.out + answer.err
     for subject in ("Python", "packages", "variables", "device", "data", "warehouse", "disk"):
         assert re.search(rf" {subject} (ok|fix) ", answer.out), subject
+
+
+def test_a_bundle_is_published_and_synced(cbi, bundle_uri, new_settings):
+    cbi.set("CBI_BUNDLE_URI", bundle_uri)
+    version = read_manifest(STARTER).dataset_version
+    assert f"Bundle {version} published in {bundle_uri}" in cbi("bundle", "publish", str(STARTER)).out
+    assert "was published already" in cbi("bundle", "publish", str(STARTER)).out
+    answer = cbi("bundle", "sync")
+    assert (answer.code, f"newest bundle of {bundle_uri}, {version}" in answer.out) == (0, True)
+    assert (new_settings.bundles_dir / version / "_SUCCESS").is_file()
+    assert "no dataset_version" in cbi("bundle", "sync", "latest").err
+
+
+@pytest.mark.parametrize("command", [["bundle", "publish"], ["bundle", "sync"]])
+def test_without_a_bucket_the_variable_is_named(cbi, command):
+    answer = cbi(*command)
+    assert (answer.code, "CBI_BUNDLE_URI" in answer.err) == (1, True)
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["bundle", "list"]])

@@ -10,7 +10,9 @@ from typing import Final, Literal, Protocol
 
 from cbi_pipeline.atomic import IGNORED_NAMES
 from cbi_pipeline.bundle.build import build_bundle
+from cbi_pipeline.bundle.gcs import GcsBundleStore
 from cbi_pipeline.bundle.store import BundleStatus, Latest, LocalBundleStore
+from cbi_pipeline.bundle.sync import sync_bundle, sync_newest
 from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.contracts.manifest import Manifest
 from cbi_pipeline.errors import BundleError
@@ -34,6 +36,18 @@ class DataFolders(Protocol):
     @property
     def starter_dir(self) -> Path:
         """The starter bundle of the repository."""
+
+
+class RemoteFolders(Protocol):
+    """The part of `Settings` that says where bundles are published and copied to."""
+
+    @property
+    def bundle_uri(self) -> str:
+        """`gs://bucket/prefix`."""
+
+    @property
+    def bundles_dir(self) -> Path:
+        """Bundles, one folder a dataset_version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,47 @@ def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = 
         f" the providers' files in that folder (or set CBI_DATA_DIR to where they are) and run `{BUILD_COMMAND}`."
     )
     return LocatedBundle(settings.starter_dir, manifest, "starter", _join(why, _on_skipped(latest)))
+
+
+def find_local_bundle(bundles_dir: Path, version: str) -> LocatedBundle:
+    """The bundle of this machine that a run was started for.
+
+    Raises:
+        BundleError: it does not verify, or there is none of that version; nothing stands in for it.
+    """
+    path = bundles_dir / version
+    manifest = verify_bundle(path)
+    why = (
+        f"Using the bundle that this run was started for, {version}, with prices to {manifest.window.last_trade_date}."
+    )
+    return LocatedBundle(path, manifest, "built", why)
+
+
+def find_remote_bundle(
+    settings: RemoteFolders, version: str | None = None, progress: Callable[[str], None] | None = None
+) -> LocatedBundle:
+    """The bundle of a run whose bundles are published in a bucket: copied to this machine and verified.
+
+    Args:
+        settings: where bundles are published, and the folder of this machine's copies.
+        version: the dataset_version to use; the newest sound one by default.
+        progress: told in a few words what is being copied.
+
+    Raises:
+        BundleError: that bundle is at fault, or there is no sound one; nothing stands in for it.
+        StoreError: the store cannot be read.
+    """
+    store = GcsBundleStore(settings.bundle_uri)
+    skipped: tuple[BundleStatus, ...] = ()
+    if version is None:
+        found, skipped = sync_newest(store, settings.bundles_dir, progress)
+        why = f"Using the newest bundle of {store.location}"
+    else:
+        found = sync_bundle(store, version, settings.bundles_dir, progress)
+        why = f"Using the bundle of {store.location} that this run was started for"
+    manifest = found.manifest
+    why = f"{why}, {manifest.dataset_version}, with prices to {manifest.window.last_trade_date}."
+    return LocatedBundle(found.path, manifest, "built", _join(why, *map(_on_one_skipped, skipped)))
 
 
 def provider_files(data_dir: Path) -> tuple[Path, ...]:

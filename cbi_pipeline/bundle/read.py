@@ -35,8 +35,8 @@ def read_manifest(bundle: Path) -> Manifest:
         found = "this is a file" if bundle.exists() else "there is none here"
         fix = "see `cbi bundle list` for the bundles of this machine; `cbi bundle build` makes one."
         raise BundleError(str(bundle), f"a bundle is a folder, {found}.", fix)
-    seal = _read_bytes(bundle / SUCCESS_FILE, "a bundle without its seal is unfinished and counts as absent.")
-    content = _read_bytes(bundle / MANIFEST_FILE, "a bundle needs its manifest.")
+    seal = read_file(bundle / SUCCESS_FILE, "a bundle without its seal is unfinished and counts as absent.")
+    content = read_file(bundle / MANIFEST_FILE, "a bundle needs its manifest.")
     found, wanted = hashlib.sha256(content).hexdigest(), seal.decode("ascii", errors="replace").strip()
     if found != wanted:
         rule = f"its sha256 must be the one that {SUCCESS_FILE} holds ({wanted[:12]}...), it is {found[:12]}..."
@@ -56,7 +56,7 @@ def read_checked(bundle: Path, entry: TableEntry) -> bytes:
         BundleError: the file is missing, or its size or sha256 differs.
     """
     file = bundle / entry.path
-    content = _read_bytes(file, "the manifest lists this file, so it must exist.")
+    content = read_file(file, "the manifest lists this file, so it must exist.")
     if len(content) != entry.bytes:
         rule = f"it must have {entry.bytes} bytes as in the manifest, it has {len(content)}."
         raise BundleError(str(file), rule, FIX)
@@ -103,7 +103,12 @@ def load_tables(bundle: Path) -> dict[str, pd.DataFrame]:
     return {name: load_table(bundle, name, manifest) for name in manifest.tables}
 
 
-def _read_bytes(file: Path, rule: str) -> bytes:
+def read_file(file: Path, rule: str) -> bytes:
+    """The bytes of a file; `rule` is why it must exist.
+
+    Raises:
+        BundleError: it is missing or cannot be read.
+    """
     try:
         return file.read_bytes()
     except FileNotFoundError as error:

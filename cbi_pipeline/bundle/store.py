@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cbi_pipeline.bundle.read import FIX
+from cbi_pipeline.bundle.read import FIX, read_file
 from cbi_pipeline.bundle.verify import verify_bundle, verify_files
-from cbi_pipeline.contracts.manifest import Manifest, is_dataset_version
+from cbi_pipeline.contracts.manifest import SUCCESS_FILE, Manifest, is_dataset_version
 from cbi_pipeline.errors import BundleError
 
 
@@ -49,6 +49,7 @@ class LocalBundleStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.location = str(root)
 
     def list(self, *, rows: bool = False) -> tuple[BundleStatus, ...]:
         """Every bundle, newest first, whole or not.
@@ -76,6 +77,19 @@ class LocalBundleStore:
                 if status.manifest is not None and status.manifest.content_sha256 == content_sha256:
                     return BundleRef(path, status.manifest, reused=True)
         return None
+
+    def sealed(self, after: str = "") -> tuple[str, ...]:
+        """Versions of the finished bundles that are newer than `after`, oldest first."""
+        finished = (path.name for path in self._folders() if (path / SUCCESS_FILE).is_file())
+        return tuple(sorted(version for version in finished if version > after))
+
+    def read(self, version: str, name: str) -> bytes:
+        """The bytes of one file of a bundle, as stored.
+
+        Raises:
+            BundleError: it cannot be read.
+        """
+        return read_file(self.root / version / name, "a bundle holds every file that its manifest lists.")
 
     def _folders(self) -> tuple[Path, ...]:
         if not self.root.is_dir():

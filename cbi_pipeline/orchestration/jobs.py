@@ -5,6 +5,8 @@ import dagster as dg
 RETRAIN = "retrain"
 DAILY = "daily"
 REFIT = "refit"
+DATASET_VERSION_TAG = "cbi/dataset_version"
+"""Run tag: the bundle that a run is for; without it a run takes the newest."""
 
 retrain = dg.define_asset_job(
     RETRAIN,

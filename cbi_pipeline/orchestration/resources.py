@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from cbi_pipeline.bundle.locate import LocatedBundle
+    from cbi_pipeline.bundle.sync import RemoteStore
     from cbi_pipeline.registry.artifact_store import ArtifactStore
     from cbi_pipeline.warehouse.base import Warehouse
 
@@ -42,17 +43,34 @@ class SettingsResource(dg.ConfigurableResource):
 
 
 class BundleStoreResource(dg.ConfigurableResource):
-    """Where bundles are found: built ones, provider files to build from, or the starter bundle."""
+    """Where bundles are found: in a bucket if a setting names one, else on this machine, else the starter bundle."""
 
     run_settings: SettingsResource
 
-    def find(self) -> "LocatedBundle":
-        """The verified bundle that this run works on, and why it was chosen."""
+    def find(self, version: str | None = None) -> "LocatedBundle":
+        """The verified bundle that this run works on, and why it was chosen; `version` if the run is for that one."""
         from cbi_pipeline import progress
-        from cbi_pipeline.bundle.locate import find_bundle
+        from cbi_pipeline.bundle.locate import find_bundle, find_local_bundle, find_remote_bundle
         from cbi_pipeline.stages.raw import STAGE
 
-        return find_bundle(self.run_settings.load(), lambda text: progress.report(STAGE, 0, 1, text))
+        settings = self.run_settings.load()
+
+        def report(text: str) -> None:
+            progress.report(STAGE, 0, 1, text)
+
+        if settings.bundle_uri:
+            return find_remote_bundle(settings, version, report)
+        if version is not None:
+            return find_local_bundle(settings.bundles_dir, version)
+        return find_bundle(settings, report)
+
+    def published(self) -> "RemoteStore":
+        """The store in which new bundles appear."""
+        from cbi_pipeline.bundle.gcs import GcsBundleStore
+        from cbi_pipeline.bundle.store import LocalBundleStore
+
+        settings = self.run_settings.load()
+        return GcsBundleStore(settings.bundle_uri) if settings.bundle_uri else LocalBundleStore(settings.bundles_dir)
 
 
 class ArtifactStoreResource(dg.ConfigurableResource):

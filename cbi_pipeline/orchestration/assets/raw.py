@@ -6,6 +6,7 @@ import dagster as dg
 
 from cbi_pipeline.contracts.references import RawTableRef
 from cbi_pipeline.contracts.tables import RAW_TABLES
+from cbi_pipeline.orchestration.jobs import DATASET_VERSION_TAG
 from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, raw_table_schema
 from cbi_pipeline.orchestration.resources import BundleStoreResource
 
@@ -32,7 +33,7 @@ def raw_tables(
     """Find the bundle of this run, verify every byte of it, and refer to its tables."""
     from cbi_pipeline import stages
 
-    references = stages.raw_table_references(bundle_store.find())
+    references = stages.raw_table_references(bundle_store.find(context.run.tags.get(DATASET_VERSION_TAG)))
     for table, asset_name in RAW_ASSET_NAMES.items():
         if asset_name not in context.op_execution_context.selected_output_names:
             continue

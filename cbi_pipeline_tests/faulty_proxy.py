@@ -1,0 +1,102 @@
+"""A proxy on loopback in front of a test server, which answers some requests with the faults of a real network."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+CUT_REQUEST: Final = -1
+"""The connection breaks before the server has the whole request."""
+CUT_ANSWER: Final = -2
+"""The server does what is asked, and its answer is lost halfway."""
+_OWN: Final = {"host", "connection", "transfer-encoding", "content-length", "accept-encoding"}
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """Forwards to `target`; the next `times` requests that match get the fault instead."""
+
+    daemon_threads = True
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target, self.url = target, f"http://127.0.0.1:{self.server_address[1]}"
+        self.hits, self._lock = 0, threading.Lock()
+        self.inject(0, times=0)
+
+    def inject(self, fault: int, *, method: str = "", path: str = "", body: bytes = b"", times: int = 1) -> None:
+        """From now on: an HTTP status or a cut, for requests of `method` (any if empty) that hold `path` and `body`."""
+        self._fault, self._method, self._path, self._body, self._times, self.hits = fault, method, path, body, times, 0
+
+    def fault_for(self, method: str, path: str, body: bytes) -> int | None:
+        with self._lock:
+            matches = self._method in ("", method) and self._path in path and self._body in body
+            if self.hits >= self._times or not matches:
+                return None
+            self.hits += 1
+            return self._fault
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultyProxy
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        fault = self.server.fault_for(self.command, self.path, body)
+        if fault == CUT_REQUEST:
+            self._cut()
+            return
+        if fault is not None and fault > 0:
+            self._send(fault, {"Content-Type": "application/json"}, b'{"error": {"message": "injected"}}')
+            return
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
+        request = urllib.request.Request(self.server.target + self.path, body or None, headers, method=self.command)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                status, found, content = answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as error:
+            status, found, content = error.code, error.headers, error.read()
+        kept = {name: value for name, value in found.items() if name.lower() not in _OWN}
+        if fault == CUT_ANSWER:
+            self._send(status, kept, content, cut=True)
+            return
+        self._send(status, kept, content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes, *, cut: bool = False) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: a test says what it found."""
+
+
+@contextmanager
+def faulty_proxy(target: str) -> Iterator[FaultyProxy]:
+    """A proxy in front of `target` (its URL) for the length of the block."""
+    with FaultyProxy(target) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()
