@@ -16,6 +16,7 @@ from rich.console import Console
 from cbi_pipeline import __version__
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
+from cbi_pipeline.cli_sources import sources_app
 from cbi_pipeline.errors import BundleError, CbiError, SettingsError
 from cbi_pipeline.profiles import ProfileName
 from cbi_pipeline.settings import (
@@ -40,6 +41,7 @@ bundle_app = typer.Typer(help="Bundles: immutable, verified parquet tables.", no
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
+app.add_typer(sources_app, name="sources")
 
 INTERRUPTED = 130
 """Exit code with which typer answers Ctrl-C."""

@@ -44,7 +44,7 @@ COLUMNS: Final = {
 }
 """The CFTC's column name to ours; `commercial` is producer, merchant, processor and user."""
 _DATE_COLUMNS: Final = ("Report_Date_as_YYYY-MM-DD", "Report_Date_as_MM_DD_YYYY")
-_CODE_COLUMN: Final = "CFTC_Contract_Market_Code"
+CODE_COLUMN: Final = "CFTC_Contract_Market_Code"
 _YEARLY_NAME: Final = re.compile(r"fut_disagg_txt_\d{4}\.txt")
 
 
@@ -55,7 +55,7 @@ def read_report_file(path: Path, source: str = SOURCE) -> pd.DataFrame:
         SourceError: missing file, a needed column is gone, futures and options combined, a figure that is
             neither a whole number nor `.`, or a report twice.
     """
-    frame = provider_files.read_text_csv(path, required=(_CODE_COLUMN, *COLUMNS))
+    frame = provider_files.read_text_csv(path, required=(CODE_COLUMN, *COLUMNS))
     date_column = next((name for name in _DATE_COLUMNS if name in frame.columns), None)
     if date_column is None:
         raise SourceError(
@@ -63,16 +63,16 @@ def read_report_file(path: Path, source: str = SOURCE) -> pd.DataFrame:
             f"The header must have one of {list(_DATE_COLUMNS)}.",
             "download the yearly file again from cftc.gov.",
         )
-    if "FutOnly_or_Combined" in frame.columns and set(frame["FutOnly_or_Combined"]) != {"FutOnly"}:
+    if "FutOnly_or_Combined" in frame.columns and set(frame["FutOnly_or_Combined"]) - {"FutOnly"}:
         raise SourceError(
             str(path),
             "The file must hold the futures-only report, not the combined one.",
             "download fut_disagg_txt, not com_disagg_txt.",
         )
-    frame[_CODE_COLUMN] = frame[_CODE_COLUMN].str.zfill(6)
-    frame = frame[frame[_CODE_COLUMN].isin(MARKET_CODES)]
+    frame[CODE_COLUMN] = frame[CODE_COLUMN].str.zfill(6)
+    frame = frame[frame[CODE_COLUMN].isin(MARKET_CODES)]
     rows = pd.DataFrame(
-        {"market_code": frame[_CODE_COLUMN], "report_date": provider_files.dates(frame[date_column], path)}
+        {"market_code": frame[CODE_COLUMN], "report_date": provider_files.dates(frame[date_column], path)}
     )
     for theirs, ours in COLUMNS.items():
         figures = provider_files.numbers(frame[theirs], path, absent=(".", ""))

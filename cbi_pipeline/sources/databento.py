@@ -75,7 +75,7 @@ def read_hourly_bars(data_dir: Path) -> HourlyBars:
     paths = sorted(folder.glob("*.dbn.zst"))
     if not paths:
         raise SourceError(str(folder), "The folder must hold at least one *.dbn.zst file.", _FIX)
-    files = sorted(((_read_file(path), path) for path in paths), key=lambda item: item[0].covered_from)
+    files = sorted(((read_file(path), path) for path in paths), key=lambda item: item[0].covered_from)
     for (before, earlier), (after, later) in itertools.pairwise(files):
         if before.covered_until != after.covered_from:
             raise SourceError(
@@ -119,8 +119,12 @@ def _decode(path: Path) -> tuple[databento_dbn.Metadata, np.ndarray]:
     return header, np.array(fields, dtype=np.int64).reshape(-1, 7)
 
 
-def _read_file(path: Path) -> HourlyBars:
-    """Decode one file and keep the bars of `SYMBOLS`."""
+def read_file(path: Path) -> HourlyBars:
+    """Decode one file and keep the bars of `SYMBOLS`.
+
+    Raises:
+        SourceError: the file is truncated, of another product, lacks a symbol or ends before its header says.
+    """
     header, records = _decode(path)
     covered_from, covered_until = pd.Timestamp(header.start, tz="UTC"), pd.Timestamp(header.end, tz="UTC")
     starts = records[:, 1]

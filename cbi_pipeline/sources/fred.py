@@ -16,6 +16,7 @@ from typing import Final
 
 import pandas as pd
 
+from cbi_pipeline.errors import SourceError
 from cbi_pipeline.sources import provider_files, release_times
 
 SOURCE: Final = "FRED"
@@ -30,7 +31,7 @@ def read_series(path: Path, series_id: str) -> pd.DataFrame:
     """Read one FRED file into rows of `macro_series`, from `FIRST_DATE` on.
 
     Raises:
-        SourceError: missing file, other header, a value that is not a number, or a date twice.
+        SourceError: missing file, other header, no value, a value that is not a number, or a date twice.
     """
     frame = provider_files.read_text_csv(path, exact=("observation_date", series_id))
     rows = pd.DataFrame(
@@ -42,12 +43,17 @@ def read_series(path: Path, series_id: str) -> pd.DataFrame:
     )
     provider_files.refuse_duplicates(rows, ("date",), path)
     rows = rows[rows["value"].notna() & (rows["date"] >= FIRST_DATE)].sort_values("date", ignore_index=True)
+    if rows.empty:
+        raise SourceError(str(path), "The file must hold a value.", "download the file again from FRED.")
+    return rows.assign(available_at=release_moments(series_id, rows["date"]), source=SOURCE)
+
+
+def release_moments(series_id: str, dates: pd.Series) -> pd.DatetimeIndex:
+    """When the value of each date is published, UTC [n]."""
     release_day = (
-        release_times.monday_after(rows["date"])
-        if series_id in H10_SERIES
-        else release_times.next_business_day(rows["date"])
+        release_times.monday_after(dates) if series_id in H10_SERIES else release_times.next_business_day(dates)
     )
-    return rows.assign(available_at=release_times.at_local_time(release_day, _RELEASE_CLOCK), source=SOURCE)
+    return release_times.at_local_time(release_day, _RELEASE_CLOCK)
 
 
 def read_macro_series(data_dir: Path) -> pd.DataFrame:
