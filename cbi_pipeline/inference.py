@@ -17,10 +17,13 @@ from cbi_pipeline.contracts.folds import SERVING_FOLD
 from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS, ForecastRow, Status
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation.benchmarks import Market, add_residual, forecast_frame
+from cbi_pipeline.evaluation.densities import NORMAL, ServedDensity, served_quantiles
+from cbi_pipeline.evaluation.density_scores import log_quantiles
 from cbi_pipeline.features.driver_set import load_driver_set
 from cbi_pipeline.features.lock import check_lock
 from cbi_pipeline.market_calendar import calendar_phases
 from cbi_pipeline.modeling.anchor import AnchorFit, anchor_kind, anchor_log_return
+from cbi_pipeline.modeling.cells import Forecast
 from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.modeling.training import reference_forecast
 
@@ -64,7 +67,8 @@ def forecast_rows(
     weights = {int(horizon): float(value) for horizon, value in model.anchor["lambda"].items()}
     inputs = market.inputs.loc[[as_of]]
     anchor = anchor_log_return(AnchorFit.model_validate(model.anchor["fit"]), inputs, market.state)
-    residual = _network_residual(model, config, features, market, as_of)
+    network = _network_forecast(model, config, features, market, as_of)
+    residual = pd.DataFrame(network.median.astype(float), index=inputs.index, columns=list(HORIZONS_MONTHS))
     forecast = forecast_frame(
         market, config.architecture, SERVING_FOLD, add_residual(market, anchor, residual, weights)
     )
@@ -74,6 +78,7 @@ def forecast_rows(
             "no volatility is known at this date, so there is no interval to state.",
             "check the last rows of futures_daily: a price within five sessions is needed.",
         )
+    forecast = _with_served_density(forecast, model, network.offsets[0].astype(float))
     last_price = float(market.front.loc[as_of])
     return [
         ForecastRow(
@@ -100,10 +105,24 @@ def forecast_rows(
     ]
 
 
-def _network_residual(
+def _with_served_density(forecast: pd.DataFrame, model: LoadedModel, offsets: np.ndarray) -> pd.DataFrame:
+    """Rows of one date, shortest horizon first, with the density that the model keeps; network's offsets [4, 7].
+
+    The normal that rows are made with is left as it is, to the last bit.
+    """
+    rows = forecast.copy()
+    for place, (horizon, own) in enumerate(zip(HORIZONS_MONTHS, offsets, strict=True)):
+        served = ServedDensity.model_validate(model.calibration[str(horizon)])
+        if served.density != NORMAL:
+            normal = log_quantiles(forecast.iloc[[place]])
+            rows.loc[rows.index[place], list(QUANTILE_COLUMNS)] = np.exp(served_quantiles(served, normal, own[None]))[0]
+    return rows
+
+
+def _network_forecast(
     model: LoadedModel, config: TrainingConfig, features: pd.DataFrame, market: Market, as_of: pd.Timestamp
-) -> pd.DataFrame:
-    """The networks' mean bounded residual at one date: one row, one column per horizon, units of sigma_h."""
+) -> Forecast:
+    """The networks' mean at one date: bounded residual [1, 4], units of sigma_h, and quantile offsets [1, 4, 7]."""
     check_lock(model.feature_lock, features)
     drivers = load_driver_set(model.path, model.scaler_sha256)
     history = features.loc[:as_of]
@@ -111,5 +130,4 @@ def _network_residual(
     scaled = np.ascontiguousarray(drivers.transform(history)[:, locked])  # [T, chosen]: the network gets no other
     phases = calendar_phases(pd.DatetimeIndex(history.index), market.targets)
     last = np.array([len(history) - 1], dtype=np.int64)
-    forecast = reference_forecast(config, model.state_dict, scaled, model.feature_lock.names, phases, last)
-    return pd.DataFrame(forecast.median.astype(float), index=pd.DatetimeIndex([as_of]), columns=list(HORIZONS_MONTHS))
+    return reference_forecast(config, model.state_dict, scaled, model.feature_lock.names, phases, last)

@@ -50,6 +50,9 @@ DAYS = [
 PROFILE = get_profile("smoke").model_copy(update={"members": 2})
 WITH_NETWORK = pd.Timestamp("2023-01-17")
 FULL_WEIGHT = {str(horizon): 1.0 for horizon in HORIZONS_MONTHS}
+NORMAL_DENSITY = {
+    str(horizon): {"density": "normal", "corrections": None, "reason": "a test"} for horizon in HORIZONS_MONTHS
+}
 """The network counts in full, so that anything it should not have seen shows in the forecast."""
 
 
@@ -100,6 +103,7 @@ def fit_and_forecast(
         feature_hash=feature_hash(),
         feature_lock=lock_features(FEATURE_NAMES),
         anchor={"fit": fold_anchor(market, fold).model_dump(mode="json"), "lambda": FULL_WEIGHT},
+        calibration=NORMAL_DENSITY,
         metrics={},
     )
     name = model_version(architecture, fold.test_start, content)

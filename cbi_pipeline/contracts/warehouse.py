@@ -299,8 +299,66 @@ MODEL_REGISTRY: Final = WarehouseTable(
     cluster_by=("model_version",),
 )
 
+DATA_QUALITY: Final = WarehouseTable(
+    name="data_quality",
+    description="How old one source of the features was at the last session of a bundle.",
+    columns=(
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle"),
+        WarehouseColumn("features_key", "STRING", "hash of the tables and the code that made the features"),
+        WarehouseColumn("source", "STRING", "raw table and series, `table/key`"),
+        WarehouseColumn("raw_table", "STRING", "raw table of the bundle"),
+        WarehouseColumn("as_of_date", "DATE", "last session of the features"),
+        WarehouseColumn(
+            "newest_date", "DATE", "newest date described by a value known at its close; NULL if none", "NULLABLE"
+        ),
+        WarehouseColumn("maximum_age_days", "INT64", "calendar days that its publication cadence explains"),
+        WarehouseColumn("outcome", "STRING", "fresh, warning (older than explained) or error (no forecast is made)"),
+        WarehouseColumn("reason", "STRING", "what the check found, and which features lack a value; empty if fresh"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("dataset_version", "features_key", "source"),
+    partition_by="created_at",
+    cluster_by=("dataset_version", "raw_table"),
+)
+
+FEATURE_IMPORTANCE: Final = WarehouseTable(
+    name="feature_importance",
+    description="How one feature ranked in the training parts of the folds, and whether models may read it.",
+    columns=(
+        WarehouseColumn("selection_id", "STRING", "hash of all that decides the selection: features, folds, code"),
+        WarehouseColumn("selected_hash", "STRING", "hash of the locked list of chosen features"),
+        WarehouseColumn("feature", "STRING", "name in the feature catalogue"),
+        WarehouseColumn("pillar", "STRING", "pillar of the catalogue"),
+        WarehouseColumn(
+            "mean_rank", "FLOAT64", "mean over folds; 1 is best; NULL where it was never usable", "NULLABLE"
+        ),
+        WarehouseColumn("folds_in_top", "INT64", "folds in which it ranked among those to keep"),
+        WarehouseColumn("folds", "INT64", "folds"),
+        WarehouseColumn("decision", "STRING", "why it was kept or left out"),
+        WarehouseColumn("chosen", "INT64", "1 if models may read it, else 0"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("selection_id", "feature"),
+    partition_by="created_at",
+    cluster_by=("selection_id",),
+)
+
 WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
     table.name: table
-    for table in (PREDICTIONS, METRICS, EXPERIMENTS, OUT_OF_FOLD, REALIZED_PRICES, GATE_VERDICTS, MODEL_REGISTRY)
+    for table in (
+        PREDICTIONS,
+        METRICS,
+        EXPERIMENTS,
+        OUT_OF_FOLD,
+        REALIZED_PRICES,
+        GATE_VERDICTS,
+        MODEL_REGISTRY,
+        DATA_QUALITY,
+        FEATURE_IMPORTANCE,
+    )
 }
 """Every table of the warehouse, by name."""

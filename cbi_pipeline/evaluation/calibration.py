@@ -225,6 +225,24 @@ def calibrate(rows: pd.DataFrame, *, always: bool = False) -> Calibration:
     return Calibration(rows=result, corrections=_corrections_frame(rows[keys], found, applied, matured))
 
 
+def corrections_on(rows: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
+    """What a forecast made on a day deserves, from the record of its entry before that day.
+
+    Args:
+        rows: `OUT_OF_FOLD_COLUMNS`, any entries and horizons, uncorrected.
+        day: as-of date of the forecast.
+
+    Returns:
+        `CORRECTION_COLUMNS`, one row per entry, horizon and interval, in the order of `metrics.INTERVALS`; empty for
+        an entry without an earlier row.
+    """
+    before = rows[rows["as_of_date"] < day]
+    newest = before.sort_values("as_of_date").groupby(["entry", "horizon_months"], sort=False).tail(1)
+    asked = newest.assign(as_of_date=day, realised_price=np.nan)
+    found = calibrate(pd.concat([before, asked], ignore_index=True)).corrections
+    return found[found["as_of_date"] == day].reset_index(drop=True)
+
+
 def _corrections_frame(keys: pd.DataFrame, found: np.ndarray, applied: np.ndarray, matured: np.ndarray) -> pd.DataFrame:
     """`CORRECTION_COLUMNS` of n rows: corrections [n, 3], whether applied [n], matured rows [n]."""
     n_eff = matured / (keys["horizon_months"].to_numpy() * SESSIONS_PER_MONTH)

@@ -114,6 +114,8 @@ def tranche_profit(
     front: pd.Series,
     rolls: pd.DatetimeIndex,
     costs: TradingCosts,
+    *,
+    until: pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """Daily P&L of one entry at one horizon, from its first as-of date to its last target date.
 
@@ -123,6 +125,8 @@ def tranche_profit(
         front: front price, cents/lb.
         rolls: sessions on which the front contract is a new one (`roll_dates`): both legs of the position are paid.
         costs: costs a side.
+        until: the last session, to compare horizons over the same days; tranches still open then are marked to
+            market and not closed.
 
     Returns:
         `PROFIT_COLUMNS` by session with a return and a price: `position` after that close; `gross`, the position of
@@ -132,7 +136,7 @@ def tranche_profit(
     Raises:
         ModelError: two rows have one as-of date, or no session has a return.
     """
-    first, last = rows["as_of_date"].min(), rows["target_date"].max()
+    first, last = rows["as_of_date"].min(), rows["target_date"].max() if until is None else until
     known = returns.loc[first:last]
     known = known[known.index.isin(front.index)]
     if known.empty:

@@ -5,6 +5,8 @@ Belongs here: which figures a scorecard has and on which rows each is taken; the
 
 - Of every fold, of all folds (`all`) and of the dates that all entries have at all horizons (`common`): `METRICS`,
   `DENSITY_FIGURES`, `sharpe` and `sharpe_se`.
+- A Sharpe ratio is that of the P&L to one and the same day at all horizons: the earliest of their last target dates.
+- Of `all`, in the folds' own figures: `SPREAD_FIGURES`, mean and standard deviation over the folds.
 - Of `all` and `common`: `deflated_sharpe`. Trials are the entries at that horizon whose Sharpe ratios differ, their
   spread is that of these ratios. Entries that resemble each other count in full, settings tried elsewhere not at all.
 - Of `common` alone, where entries are compared: `COMPARISON_FIGURES`.
@@ -20,7 +22,7 @@ import pandas as pd
 
 from cbi_pipeline.evaluation.benchmarks import BENCHMARKS, LAST_PRICE
 from cbi_pipeline.evaluation.bootstrap import ratio_interval, resample
-from cbi_pipeline.evaluation.density_scores import density_scores_of
+from cbi_pipeline.evaluation.density_scores import crps, density_scores_of, log_quantiles
 from cbi_pipeline.evaluation.direct_forecasts import DIRECT_ENTRIES
 from cbi_pipeline.evaluation.metrics import (
     ALL_FOLDS,
@@ -47,21 +49,33 @@ from cbi_pipeline.evaluation.significance import (
 
 BENCHMARK_ENTRIES: Final = (*BENCHMARKS, *DIRECT_ENTRIES)
 """Entries without a network."""
-DENSITY_FIGURES: Final = ("crps", "crps_ratio", "coverage_50", "coverage_90", "coverage_95", "relative_width_80")
+DENSITY_FIGURES: Final = (
+    "crps",
+    "crps_ratio",
+    "coverage_50",
+    "coverage_90",
+    "coverage_95",
+    "relative_width_50",
+    "relative_width_80",
+    "relative_width_90",
+)
 """Of `DENSITY_METRICS`; `coverage_80` is one of `METRICS`."""
 COMPARISON_FIGURES: Final = (
     "rmse_ratio_low",
     "rmse_ratio_high",
+    "crps_ratio_low",
+    "crps_ratio_high",
     "ratio_to_best_benchmark",
     "dm_p_less",
     "mcs_p",
     "direction_p",
 )
-"""90 % block-bootstrap interval of `rmse_ratio`; RMSE as a ratio to the benchmark that turned out best; p-values: that
-the entry is no better than the last price (Diebold-Mariano, one-sided), that it is as good as any (model confidence
-set, in the 75 % set above 0.25), that its signs know nothing (one-sided)."""
+"""90 % block-bootstrap intervals of `rmse_ratio` and `crps_ratio`; RMSE as a ratio to the benchmark that turned out
+best; p-values: that the entry is no better than the last price (Diebold-Mariano, one-sided), that it is as good as any
+(model confidence set, in the 75 % set above 0.25), that its signs know nothing (one-sided)."""
 INTERVAL_LEVEL: Final = 0.90
 SPREAD_METRICS: Final = ("mape", "rmse_ratio", "directional_accuracy", "sharpe")
+SPREAD_FIGURES: Final = tuple(f"{kind}_{metric}" for metric in SPREAD_METRICS for kind in ("mean", "std"))
 
 _SEED: Final = 0
 _KEYS: Final = ["entry", "horizon_months"]
@@ -103,7 +117,8 @@ def full_scores(oof: pd.DataFrame, market: TradedMarket) -> pd.DataFrame:
     pieces = [*(rows.assign(fold=name) for name, rows in known.groupby("fold", sort=False))]
     pieces += [known.assign(fold=ALL_FOLDS), common.assign(fold=COMMON_ROWS)]
     records = [record for piece in pieces for record in _records(piece, market)]
-    return pd.DataFrame(records, columns=list(SCORE_COLUMNS))
+    scores = pd.DataFrame(records, columns=list(SCORE_COLUMNS))
+    return pd.concat([scores, _spread_rows(scores)], ignore_index=True)
 
 
 def _records(rows: pd.DataFrame, market: TradedMarket) -> list[tuple[object, ...]]:
@@ -111,7 +126,8 @@ def _records(rows: pd.DataFrame, market: TradedMarket) -> list[tuple[object, ...
     fold = str(rows["fold"].iloc[0])
     by_entry = rows.groupby(_KEYS, sort=False)
     groups = {(str(own["entry"].iloc[0]), int(own["horizon_months"].iloc[0])): own for _, own in by_entry}
-    sharpes = {key: _sharpe(own, market) for key, own in groups.items()}
+    until = rows.groupby("horizon_months")["target_date"].max().min()
+    sharpes = {key: _sharpe(own, market, until) for key, own in groups.items()}
     comparisons = compared(rows) if fold == COMMON_ROWS else {}
     records: list[tuple[object, ...]] = []
     for (entry, horizon), own in groups.items():
@@ -127,8 +143,8 @@ def _records(rows: pd.DataFrame, market: TradedMarket) -> list[tuple[object, ...
     return records
 
 
-def _sharpe(rows: pd.DataFrame, market: TradedMarket) -> Sharpe:
-    profit = tranche_profit(rows, market.returns, market.front, market.rolls, market.costs)
+def _sharpe(rows: pd.DataFrame, market: TradedMarket, until: pd.Timestamp) -> Sharpe:
+    profit = tranche_profit(rows, market.returns, market.front, market.rolls, market.costs, until=until)
     return sharpe_ratio(profit["net"].to_numpy())
 
 
@@ -152,20 +168,41 @@ def compared(common: pd.DataFrame) -> dict[tuple[str, int], dict[str, float]]:
         last_price = losses[LAST_PRICE].to_numpy()
         draws = resample(len(losses), span, seed=_SEED)
         best = losses[[name for name in BENCHMARK_ENTRIES if name in losses]].mean().min()
+        densities = _crps_by_entry(own)
         in_set = model_confidence_set(losses, span, seed=_SEED).p_values
         for entry, rows in own.sort_values("as_of_date").groupby("entry"):
             loss = losses[entry].to_numpy()
             interval = ratio_interval(draws, loss, last_price, level=INTERVAL_LEVEL)
+            density = ratio_interval(
+                draws, densities[str(entry)], densities[LAST_PRICE], root=False, level=INTERVAL_LEVEL
+            )
             predicted, realised = (np.log(rows[f"{x}_price"] / rows["last_price"]) for x in ("predicted", "realised"))
             figures[str(entry), int(horizon)] = {
                 "rmse_ratio_low": interval.low,
                 "rmse_ratio_high": interval.high,
+                "crps_ratio_low": density.low,
+                "crps_ratio_high": density.high,
                 "ratio_to_best_benchmark": float(np.sqrt(loss.mean() / best)),
                 "dm_p_less": diebold_mariano(loss, last_price, span).p_less,
                 "mcs_p": in_set[str(entry)],
                 "direction_p": direction_test(predicted.to_numpy(), realised.to_numpy(), span).test.p_greater,
             }
     return figures
+
+
+def _crps_by_entry(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """CRPS [n] of each entry at one horizon, in time order."""
+    return {
+        str(entry): crps(np.log(own["realised_price"].to_numpy(float)), log_quantiles(own))
+        for entry, own in rows.sort_values("as_of_date").groupby("entry")
+    }
+
+
+def _spread_rows(scores: pd.DataFrame) -> pd.DataFrame:
+    """`fold_spread` as rows of the fold `all`."""
+    pooled = scores[scores["fold"] == ALL_FOLDS].groupby(_KEYS, sort=False)[["n", "n_eff"]].first()
+    long = fold_spread(scores).melt(_KEYS, list(SPREAD_FIGURES), var_name="metric")
+    return long.assign(fold=ALL_FOLDS).join(pooled, on=_KEYS)[list(SCORE_COLUMNS)]
 
 
 def fold_spread(scores: pd.DataFrame) -> pd.DataFrame:

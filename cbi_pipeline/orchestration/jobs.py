@@ -22,11 +22,14 @@ refit = dg.define_asset_job(
     description="The winner of the last scorecard as candidate, whatever the gates say: it does not serve.",
 )
 
+_DAILY_TABLES = ("predictions", "realized_prices", "data_quality")
+_DAILY_VIEWS = ("vw_latest_forecast", "vw_production_forecast", "vw_forecast_performance", "vw_data_freshness")
+
 daily = dg.define_asset_job(
     DAILY,
     selection=dg.AssetSelection.groups("raw")
     | dg.AssetSelection.assets("curated_features", "daily_predictions")
-    | dg.AssetSelection.assets(["warehouse", "predictions"], ["warehouse", "vw_latest_forecast"]),
+    | dg.AssetSelection.assets(*(["warehouse", name] for name in (*_DAILY_TABLES, *_DAILY_VIEWS))),
     executor_def=dg.in_process_executor,
     description="Today's forecast: raw tables, features, the champion's predictions, warehouse.",
 )

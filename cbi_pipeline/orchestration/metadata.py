@@ -7,6 +7,7 @@ import dagster as dg
 
 from cbi_pipeline.contracts.tables import RAW_TABLES, TableContract
 from cbi_pipeline.contracts.warehouse import WarehouseTable
+from cbi_pipeline.contracts.warehouse_views import WarehouseView
 from cbi_pipeline.features.catalogue import CATALOGUE, DTYPE
 from cbi_pipeline.features.declarations import Feature
 
@@ -33,8 +34,8 @@ def raw_table_schema(contract: TableContract) -> dg.TableSchema:
     )
 
 
-def warehouse_table_schema(table: WarehouseTable) -> dg.TableSchema:
-    """Column schema of a warehouse table, in BigQuery's types."""
+def warehouse_table_schema(table: WarehouseTable | WarehouseView) -> dg.TableSchema:
+    """Column schema of a warehouse table or view, in BigQuery's types."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(

@@ -38,7 +38,8 @@ _WEIGHTS, _CONFIG, _FEATURES, _ANCHOR, _METRICS = (
     "anchor.json",
     "metrics.json",
 )
-_FILES: Final = frozenset({_WEIGHTS, _CONFIG, SCALER_FILE, _FEATURES, _ANCHOR, _METRICS, CARD_FILE})
+_CALIBRATION: Final = "calibration.json"
+_FILES: Final = frozenset({_WEIGHTS, _CONFIG, SCALER_FILE, _FEATURES, _ANCHOR, _CALIBRATION, _METRICS, CARD_FILE})
 _VERSION_NAME: Final = re.compile(r"^[a-z][a-z0-9_]*-\d{8}-(?P<content>[0-9a-f]{8})$")
 _VERSIONED_PACKAGES: Final = ("torch", "scikit-learn")
 _SAVE_AGAIN: Final = "move that model's folder away, then run `cbi run`; or restore the folder from its source."
@@ -56,6 +57,7 @@ class ModelContent:
         feature_hash: hash of the feature catalogue they were made by.
         feature_lock: the chosen among them, which the network may read, locked by names, order, dtype and hash.
         anchor: the fitted anchor and lambda per horizon, JSON values.
+        calibration: density and corrections per horizon (`evaluation.densities.ServedDensity`), JSON values.
         metrics: out-of-fold figures, JSON values; None where a figure is not defined (never NaN).
     """
 
@@ -66,6 +68,7 @@ class ModelContent:
     feature_hash: str
     feature_lock: FeatureLock
     anchor: Mapping[str, Any]
+    calibration: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
 
@@ -83,7 +86,7 @@ class ModelManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     model_version: str
     feature_hash: str
     files: dict[str, ModelFile]
@@ -104,6 +107,7 @@ class LoadedModel:
     feature_names: tuple[str, ...]
     feature_lock: FeatureLock
     anchor: dict[str, Any]
+    calibration: dict[str, Any]
     metrics: dict[str, Any]
     scaler_path: Path = field(init=False)
     scaler_sha256: str = field(init=False)
@@ -217,6 +221,7 @@ def load_model(path: Path, *, manifest_sha256: str | None = None) -> LoadedModel
         feature_names=tuple(features["feature_names"]),
         feature_lock=_read_lock(path, features, config),
         anchor=json.loads(contents[_ANCHOR]),
+        calibration=json.loads(contents[_CALIBRATION]),
         metrics=json.loads(contents[_METRICS]),
     )
 
@@ -271,6 +276,7 @@ def _content_files(content: ModelContent) -> dict[str, bytes]:
         SCALER_FILE: content.scaler_path.read_bytes(),
         _FEATURES: _json(_FEATURES, features),
         _ANCHOR: _json(_ANCHOR, content.anchor),
+        _CALIBRATION: _json(_CALIBRATION, content.calibration),
         _METRICS: _json(_METRICS, content.metrics),
     }
 

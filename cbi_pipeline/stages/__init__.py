@@ -8,19 +8,12 @@ Orchestration calls nothing else.
 from __future__ import annotations
 
 from cbi_pipeline.stages.champion import promote_candidate, refit_candidate
-from cbi_pipeline.stages.evaluation import (
-    build_scorecard,
-    choose_winner,
-    fold_spread,
-    lambda_table,
-    leaderboard,
-    pictures,
-    scorecard_span,
-    seed_dispersion,
-)
+from cbi_pipeline.stages.densities import density_choices, load_density_table
+from cbi_pipeline.stages.evaluation import build_scorecard, choose_winner, lambda_table, seed_dispersion
 from cbi_pipeline.stages.features import build_curated_features
 from cbi_pipeline.stages.folds import fit_anchors, fit_scalers
 from cbi_pipeline.stages.gates import judge
+from cbi_pipeline.stages.leaderboard import fold_spread, leaderboard, pictures, scorecard_span
 from cbi_pipeline.stages.models import model_differences, model_report, promote, roll_back, stored_models
 from cbi_pipeline.stages.publishing import (
     champion_record,
@@ -29,9 +22,12 @@ from cbi_pipeline.stages.publishing import (
     publish_experiments,
     publish_metrics,
     publish_predictions,
+    publish_realized_prices,
     publish_registry,
+    read_view,
     stored_table,
 )
+from cbi_pipeline.stages.quality import publish_data_quality, publish_feature_importance
 from cbi_pipeline.stages.raw import raw_table_references
 from cbi_pipeline.stages.selection import select_chosen_features, selection_record
 from cbi_pipeline.stages.serving import predict, why_stale
@@ -43,6 +39,7 @@ __all__ = [
     "build_scorecard",
     "champion_record",
     "choose_winner",
+    "density_choices",
     "experiments",
     "fit_anchors",
     "fit_scalers",
@@ -51,17 +48,22 @@ __all__ = [
     "lambda_table",
     "latest_forecast",
     "leaderboard",
+    "load_density_table",
     "model_differences",
     "model_report",
     "pictures",
     "predict",
     "promote",
     "promote_candidate",
+    "publish_data_quality",
     "publish_experiments",
+    "publish_feature_importance",
     "publish_metrics",
     "publish_predictions",
+    "publish_realized_prices",
     "publish_registry",
     "raw_table_references",
+    "read_view",
     "refit_candidate",
     "roll_back",
     "scorecard_span",

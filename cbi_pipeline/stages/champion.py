@@ -11,15 +11,11 @@ from cbi_pipeline.contracts.verdict import Verdict
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.provenance import code_commit
 from cbi_pipeline.settings import Settings
-from cbi_pipeline.stages.evaluation import (
-    leaderboard,
-    load_out_of_fold,
-    pooled_metrics,
-    scorecard_span,
-    serving_lambdas,
-)
+from cbi_pipeline.stages.densities import serving_calibration
+from cbi_pipeline.stages.evaluation import load_out_of_fold, pooled_metrics, serving_lambdas
 from cbi_pipeline.stages.folds import load_anchor, scaler_file
 from cbi_pipeline.stages.gates import admission, find_incumbent, folds_of, judgement_id, stored_verdicts
+from cbi_pipeline.stages.leaderboard import leaderboard, scorecard_span
 from cbi_pipeline.stages.selection import load_lock
 from cbi_pipeline.stages.training import TrainingRun, load_config, load_weights, train_one
 from cbi_pipeline.stages.training_keys import ANCHORED, training_key
@@ -72,6 +68,7 @@ def refit_candidate(
             "fit": load_anchor(run.anchors, fold).model_dump(mode="json"),
             "lambda": {str(horizon): weights[horizon] for horizon in HORIZONS_MONTHS},
         },
+        calibration=serving_calibration(scorecard, winner.architecture),
         metrics={
             "scorecard_id": scorecard.scorecard_id,
             "entry": winner.architecture,

@@ -16,6 +16,7 @@ from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TARGETS, Target
 from cbi_pipeline.provenance import source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore
+from cbi_pipeline.stages.densities import CHOICES_FILE, TABLE_FILE, entry_densities
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json, read_parquet
 from cbi_pipeline.stages.folds import load_anchor, load_market
@@ -38,10 +39,6 @@ FIXED_LAMBDAS: Final[dict[str, float]] = {"_lambda_0.1": 0.1, "_lambda_0.25": 0.
 """Entries of a network whose residual is added at a fixed weight: what it would do without having to earn one.
 
 The entry without a suffix has the weight of the lambda rule; the raw one forecasts from the last price, no anchor."""
-LEADERBOARD_FIGURES: Final = (
-    "mape", "rmse_ratio", "rmse_ratio_low", "rmse_ratio_high", "dm_p_less", "mcs_p", "ratio_to_best_benchmark",
-    "crps_ratio", "directional_accuracy", "direction_p", "coverage_80", "sharpe", "sharpe_se",
-)  # fmt: skip
 _OUT_OF_FOLD, _SCORES, _LAMBDAS, _SEEDS = "out_of_fold.parquet", "scores.parquet", "lambdas.json", "seeds.parquet"
 
 
@@ -72,33 +69,45 @@ def build_scorecard(
         "prices": content_of(prices),
         "costs": dict(costs),
         "cells": sorted(cell.key for own in by_architecture.values() for cell in own.values()),
-        "code": source_hash("contracts/__init__", "contracts/forecast", "evaluation", "modeling", "stages/evaluation"),
-    }
+        "code": source_hash(
+            "contracts/__init__", "contracts/forecast", "evaluation", "modeling", "stages/evaluation",
+            "stages/densities",
+        ),
+    }  # fmt: skip
 
     def build(folder: Path) -> None:
         import pandas as pd
 
-        from cbi_pipeline.evaluation.benchmarks import benchmark_frames
+        from cbi_pipeline.evaluation.benchmarks import LAST_PRICE, benchmark_frames
         from cbi_pipeline.evaluation.direct_forecasts import direct_frames
         from cbi_pipeline.evaluation.scorecard import full_scores
 
-        market, choices, seeds = load_market(anchors), [], []
+        market, lambdas, seeds, tables, densities = load_market(anchors), [], [], [], []
+        benchmarks = benchmark_frames(market, anchors.folds)
+        last_price = benchmarks[benchmarks["entry"] == LAST_PRICE]
         frames = [
-            benchmark_frames(market, anchors.folds),
+            benchmarks,
             direct_frames(market, load_features(features), anchors.folds),
             *_average_rows(market, by_architecture, anchors),
         ]
         for done, (architecture, own) in enumerate(by_architecture.items()):
             progress.report(STAGE, done, len(by_architecture), architecture)
             frame, chosen = _network_rows(market, architecture, own, anchors)
-            frames.append(frame)
-            choices += chosen
+            by_rule = frame["entry"] == architecture
+            own_rows = frame[by_rule].reset_index(drop=True)
+            served, table, picked = entry_densities(own_rows, architecture, own, anchors, last_price)
+            frames += [served, frame[~by_rule]]
+            lambdas += chosen
+            densities += picked
+            tables.append(table)
             seeds.append(_dispersion(market, architecture, own, anchors))
         out_of_fold = pd.concat(frames, ignore_index=True)
         out_of_fold.to_parquet(folder / _OUT_OF_FOLD)
         full_scores(out_of_fold, _traded(market, prices, costs)).to_parquet(folder / _SCORES)
         pd.concat(seeds, ignore_index=True).to_parquet(folder / _SEEDS)
-        (folder / _LAMBDAS).write_text(json.dumps(choices, indent=1))
+        pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE_FILE)
+        (folder / _LAMBDAS).write_text(json.dumps(lambdas, indent=1))
+        (folder / CHOICES_FILE).write_text(json.dumps(densities, indent=1))
 
     artifact = store.get_or_build("scorecard", inputs, build)
     scores = read_parquet(artifact, _SCORES)
@@ -345,58 +354,3 @@ def pooled_metrics(
         value = float(record["value"])
         metrics.setdefault(int(record["horizon_months"]), {})[record["metric"]] = None if math.isnan(value) else value
     return metrics
-
-
-def leaderboard(scorecard: ScorecardRef) -> list[dict[str, Any]]:
-    """One record per entry: `LEADERBOARD_FIGURES` and `n_eff` of each horizon, None where one is not defined. Networks
-    with the weight that they earned come first, then their other entries and their averages, benchmarks last.
-
-    All entries and horizons on the same dates: those on which every one of them has a forecast.
-    """
-    from cbi_pipeline.evaluation.metrics import COMMON_ROWS
-    from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
-
-    by_rule = [row["architecture"] for row in lambda_table(scorecard)]
-    scores = load_scores(scorecard)
-    entries = list(scores["entry"].unique())
-    entries.sort(key=lambda entry: (entry not in by_rule, entry in BENCHMARK_ENTRIES, entry.startswith(f"{AVERAGE}_")))
-    common = scores[(scores["fold"] == COMMON_ROWS) & scores["value"].notna()]
-    rows = zip(common["entry"], common["horizon_months"], common["metric"], common["value"], strict=True)
-    values = {(entry, horizon, metric): value for entry, horizon, metric, value in rows}
-    n_eff = common.groupby("horizon_months")["n_eff"].first()
-    return [
-        {
-            "entry": entry,
-            **{f"{name}_{h}m": values.get((entry, h, name)) for h in HORIZONS_MONTHS for name in LEADERBOARD_FIGURES},
-            **{f"n_eff_{h}m": n_eff.get(h) for h in HORIZONS_MONTHS},
-        }
-        for entry in entries
-    ]
-
-
-def fold_spread(scorecard: ScorecardRef) -> pd.DataFrame:
-    """Mean and spread over the folds of MAPE, RMSE ratio, direction and Sharpe ratio; see `evaluation.scorecard`."""
-    from cbi_pipeline.evaluation import scorecard as figures
-
-    return figures.fold_spread(load_scores(scorecard))
-
-
-def pictures(scorecard: ScorecardRef) -> dict[str, bytes]:
-    """PNG files by title: skill by horizon with intervals, and loss against the last price through time."""
-    from cbi_pipeline.evaluation.metrics import common_rows
-    from cbi_pipeline.evaluation.significance import squared_errors
-    from cbi_pipeline.reports.evaluation_figures import loss_png, skill_png
-
-    rows = common_rows(load_out_of_fold(scorecard))
-    return {
-        "skill by horizon": skill_png(leaderboard(scorecard)),
-        "loss against last price": loss_png({h: squared_errors(rows, h) for h in HORIZONS_MONTHS}),
-    }
-
-
-def scorecard_span(scorecard: ScorecardRef) -> str:
-    """The as-of dates that the leaderboard is made of, in words: those that all entries have."""
-    from cbi_pipeline.evaluation.metrics import common_rows
-
-    dates = common_rows(load_out_of_fold(scorecard))["as_of_date"]
-    return f"out of fold, {dates.min().date()} to {dates.max().date()}, common dates"

@@ -20,6 +20,7 @@ from cbi_pipeline.contracts.warehouse import (
     REALIZED_PRICES,
     WAREHOUSE_TABLES,
 )
+from cbi_pipeline.contracts.warehouse_views import WAREHOUSE_VIEWS
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TARGETS, Target
 from cbi_pipeline.provenance import code_commit, content_key
@@ -41,7 +42,7 @@ _FIRST_PUBLISHED_SQL = "SELECT DISTINCT dataset_version FROM metrics WHERE score
 def publish_predictions(predictions: PredictionsRef, warehouse: Warehouse) -> WarehouseRef:
     """Write the forecast rows; rows that are there already stay as they are."""
     rows = [row.model_dump() for row in load_forecast_rows(predictions)]
-    return _reference(PREDICTIONS.name, warehouse, warehouse.merge(PREDICTIONS.name, rows))
+    return table_reference(PREDICTIONS.name, warehouse, warehouse.merge(PREDICTIONS.name, rows))
 
 
 def differing_rows(predictions: PredictionsRef, warehouse: Warehouse) -> list[str]:
@@ -76,7 +77,7 @@ def publish_metrics(scorecard: ScorecardRef, warehouse: Warehouse, *, run_id: st
         {**record, "value": None if record["value"] != record["value"] else record["value"], **stamp}
         for record in load_scores(scorecard).to_dict("records")
     ]
-    return _reference(METRICS.name, warehouse, warehouse.merge(METRICS.name, rows))
+    return table_reference(METRICS.name, warehouse, warehouse.merge(METRICS.name, rows))
 
 
 def publish_experiments(
@@ -102,7 +103,7 @@ def publish_experiments(
         for architecture in dict.fromkeys(cell.architecture for cell in trained)
         for target in TARGETS
     ]
-    return _reference(EXPERIMENTS.name, warehouse, warehouse.merge(EXPERIMENTS.name, rows))
+    return table_reference(EXPERIMENTS.name, warehouse, warehouse.merge(EXPERIMENTS.name, rows))
 
 
 def publish_registry(models_dir: Path, warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
@@ -117,7 +118,7 @@ def publish_registry(models_dir: Path, warehouse: Warehouse, *, run_id: str) -> 
     stamp = {"created_at": datetime.now(UTC), "run_id": run_id, "code_commit": code_commit()}
     result = warehouse.merge(MODEL_REGISTRY.name, [{**change.model_dump(), **stamp} for change in changes])
     mark_published(models_dir, changes)
-    return _reference(MODEL_REGISTRY.name, warehouse, result)
+    return table_reference(MODEL_REGISTRY.name, warehouse, result)
 
 
 def publish_realized_prices(prices: Sequence[RawTableRef], warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
@@ -148,7 +149,7 @@ def publish_realized_prices(prices: Sequence[RawTableRef], warehouse: Warehouse,
         }
         for day, price in zip(close.index, close.tolist(), strict=True)
     ]
-    return _reference(REALIZED_PRICES.name, warehouse, warehouse.merge(REALIZED_PRICES.name, rows))
+    return table_reference(REALIZED_PRICES.name, warehouse, warehouse.merge(REALIZED_PRICES.name, rows))
 
 
 def champion_record(models_dir: Path) -> dict[str, Any]:
@@ -228,7 +229,18 @@ def latest_forecast(warehouse: Warehouse) -> tuple[WarehouseRef, list[dict[str, 
     return reference, rows
 
 
-def _reference(table: str, warehouse: Warehouse, result: MergeResult) -> WarehouseRef:
+def read_view(name: str, warehouse: Warehouse) -> WarehouseRef:
+    """A view as it stands after the run: that it can be read, and how many rows it has.
+
+    Raises:
+        WarehouseError: there is no such view, or its query fails.
+    """
+    rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {WAREHOUSE_VIEWS[name].name}").to_pylist()[0]["n"]
+    return WarehouseRef(name=name, location=warehouse.location, rows=rows, inserted=0, unchanged=rows)
+
+
+def table_reference(table: str, warehouse: Warehouse, result: MergeResult) -> WarehouseRef:
+    """What a write did to a table, reported to whoever listens to the run."""
     progress.finish(f"table {table}", str(result), reused=result.inserted == 0)
     rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {table}").to_pylist()[0]["n"]
     return WarehouseRef(

@@ -60,6 +60,14 @@ def test_a_day_without_return_is_held_over_and_its_signal_traded_on_the_next() -
     assert profit.loc[DAYS[3], "position"] == 0
 
 
+def test_a_record_ends_where_it_is_told_to_with_its_tranches_open() -> None:
+    rows = forecasts((0, 6, 1.0), (1, 7, 1.0))
+    whole = pl.tranche_profit(rows, RETURNS, FRONT, NO_ROLLS, FREE)
+    cut = pl.tranche_profit(rows, RETURNS, FRONT, NO_ROLLS, FREE, until=DAYS[4])
+    pd.testing.assert_frame_equal(cut, whole.loc[: DAYS[4]])
+    assert cut["position"].iloc[-1] == 1.0 != whole["position"].iloc[-1]
+
+
 def test_two_forecasts_a_day_and_no_returns_are_refused() -> None:
     with pytest.raises(ModelError, match="one forecast a session"):
         pl.tranche_profit(forecasts((0, 3, 1.0), (0, 4, 1.0)), RETURNS, FRONT, NO_ROLLS, FREE)

@@ -13,8 +13,9 @@ from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
 from cbi_pipeline.evaluation import scorecard as sc
 from cbi_pipeline.evaluation.benchmarks import ANCHOR, FUTURES_CURVE, LAST_PRICE, Market, benchmark_frames
 from cbi_pipeline.evaluation.bootstrap import ratio_interval, resample
+from cbi_pipeline.evaluation.density_scores import crps, log_quantiles
 from cbi_pipeline.evaluation.metrics import METRICS, SCORE_COLUMNS, common_rows, score
-from cbi_pipeline.evaluation.profit_and_loss import roll_dates, tranche_profit
+from cbi_pipeline.evaluation.profit_and_loss import TradingCosts, roll_dates, tranche_profit
 from cbi_pipeline.evaluation.significance import diebold_mariano, direction_test
 from cbi_pipeline.evaluation.walk_forward import make_folds
 from cbi_pipeline.modeling.volatility import within_contract_returns
@@ -60,7 +61,7 @@ def rows_of(oof: pd.DataFrame, entry: str, horizon: int) -> pd.DataFrame:
 def test_every_fold_has_its_figures_and_comparisons_are_of_common_rows_alone(scores: pd.DataFrame) -> None:
     assert tuple(scores.columns) == SCORE_COLUMNS
     assert not scores.duplicated(["entry", "horizon_months", "fold", "metric"]).any()
-    extra = {"all": {"deflated_sharpe"}, "common": {"deflated_sharpe", *sc.COMPARISON_FIGURES}}
+    extra = {"all": {"deflated_sharpe", *sc.SPREAD_FIGURES}, "common": {"deflated_sharpe", *sc.COMPARISON_FIGURES}}
     assert set(scores["fold"]) == {"fold_1", "fold_2", "fold_3", *extra}
     for (_, _, fold), own in scores.groupby(["entry", "horizon_months", "fold"]):
         assert set(own["metric"]) == EVERYWHERE | extra.get(fold, set())
@@ -98,12 +99,15 @@ def test_coverage_of_the_other_intervals(scores: pd.DataFrame, oof: pd.DataFrame
 
 
 def test_sharpe_is_that_of_the_tranches_of_the_rows_of_the_fold(scores, oof, traded: sc.TradedMarket) -> None:
-    for fold in ("fold_2", "all"):
-        rows = rows_of(oof, ANCHOR, 3)
-        rows = rows if fold == "all" else rows[rows["fold"] == fold]
-        net = tranche_profit(rows, traded.returns, traded.front, traded.rolls, traded.costs)["net"]
+    for fold, horizon in (("fold_2", 3), ("all", 3), ("fold_2", 12), ("all", 12)):
+        rows = {h: rows_of(oof, ANCHOR, h) for h in HORIZONS_MONTHS}
+        rows = {h: own if fold == "all" else own[own["fold"] == fold] for h, own in rows.items()}
+        until = min(own["target_date"].max() for own in rows.values())
+        profit = tranche_profit(rows[horizon], traded.returns, traded.front, traded.rolls, traded.costs)
+        net = profit.loc[:until, "net"]
+        assert len(net) < len(profit) or horizon == 3 or fold == "all"
         expected = net.mean() / net.std(ddof=0) * np.sqrt(252)
-        assert figure(scores, ANCHOR, 3, "sharpe", fold) == pytest.approx(expected)
+        assert figure(scores, ANCHOR, horizon, "sharpe", fold) == pytest.approx(expected)
     assert figure(scores, ANCHOR, 3, "sharpe", "fold_2") != figure(scores, ANCHOR, 3, "sharpe", "all")
     assert np.isnan(figure(scores, LAST_PRICE, 3, "sharpe"))
 
@@ -126,6 +130,7 @@ def test_last_price_is_compared_with_itself(scores: pd.DataFrame, horizon: int) 
     assert figure(scores, LAST_PRICE, horizon, "dm_p_less") == (missing if few else 0.5)
     for side in ("low", "high"):
         assert figure(scores, LAST_PRICE, horizon, f"rmse_ratio_{side}") == (missing if few else 1.0)
+        assert figure(scores, LAST_PRICE, horizon, f"crps_ratio_{side}") == (missing if few else 1.0)
     assert np.isnan(figure(scores, LAST_PRICE, horizon, "direction_p"))
 
 
@@ -155,6 +160,11 @@ def test_p_values_are_those_of_the_tests_on_the_common_dates(scores: pd.DataFram
     interval = ratio_interval(resample(len(own), 126, seed=0), *losses, level=0.90)
     assert figure(scores, FUTURES_CURVE, 6, "rmse_ratio_low") == pytest.approx(interval.low)
     assert figure(scores, FUTURES_CURVE, 6, "rmse_ratio_high") == pytest.approx(interval.high)
+    densities = [crps(np.log(r["realised_price"].to_numpy()), log_quantiles(r)) for r in (own, rival)]
+    interval = ratio_interval(resample(len(own), 126, seed=0), *densities, root=False, level=0.90)
+    assert figure(scores, FUTURES_CURVE, 6, "crps_ratio") == pytest.approx(interval.estimate)
+    assert figure(scores, FUTURES_CURVE, 6, "crps_ratio_low") == pytest.approx(interval.low)
+    assert figure(scores, FUTURES_CURVE, 6, "crps_ratio_high") == pytest.approx(interval.high)
     returns = (np.log(own[f"{x}_price"] / own["last_price"]).to_numpy() for x in ("predicted", "realised"))
     assert figure(scores, FUTURES_CURVE, 6, "direction_p") == direction_test(*returns, 126).test.p_greater
 
@@ -180,6 +190,25 @@ def test_the_order_of_rows_does_not_matter(scores: pd.DataFrame, oof: pd.DataFra
     shuffled = sc.full_scores(oof.sample(frac=1, random_state=0), traded)
     expected = scores.set_index(keys).sort_index()
     pd.testing.assert_frame_equal(shuffled.set_index(keys).sort_index(), expected, rtol=1e-9)
+
+
+def test_the_spread_over_folds_stands_in_the_table(scores: pd.DataFrame) -> None:
+    table = sc.fold_spread(scores).set_index(["entry", "horizon_months"])
+    for entry, horizon, metric in ((ANCHOR, 3, "mean_mape"), (FUTURES_CURVE, 12, "std_sharpe")):
+        assert figure(scores, entry, horizon, metric, "all") == table.loc[(entry, horizon), metric]
+    folds = [figure(scores, ANCHOR, 6, "mape", f"fold_{k}") for k in (1, 2, 3)]
+    assert figure(scores, ANCHOR, 6, "mean_mape", "all") == pytest.approx(np.mean(folds))
+    own = scores[(scores["fold"] == "all") & (scores["entry"] == ANCHOR) & (scores["horizon_months"] == 6)]
+    assert own["n"].nunique() == own["n_eff"].nunique() == 1
+
+
+def test_costs_lower_the_ratio(scores: pd.DataFrame, oof: pd.DataFrame, traded: sc.TradedMarket) -> None:
+    rows = oof[oof["entry"].isin([ANCHOR, LAST_PRICE]) & (oof["fold"] == "fold_1")]
+    dear = sc.TradedMarket(traded.returns, traded.front, traded.rolls, TradingCosts(commission_usd_per_side=50.0))
+    expensive = sc.full_scores(rows, dear)
+    for horizon in HORIZONS_MONTHS:
+        own = (figure(table, ANCHOR, horizon, "sharpe", "fold_1") for table in (expensive, scores))
+        assert next(own) < next(own)
 
 
 def test_spread_over_folds_by_hand() -> None:

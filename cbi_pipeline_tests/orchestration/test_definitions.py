@@ -11,6 +11,7 @@ import pytest
 from cbi_pipeline.contracts.tables import RAW_TABLES
 from cbi_pipeline.contracts.verdict import GATES, QUALITY
 from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
+from cbi_pipeline.contracts.warehouse_views import WAREHOUSE_VIEWS
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.features.catalogue import FEATURE_NAMES
 from cbi_pipeline.profiles import get_profile
@@ -55,7 +56,15 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "warehouse/gate_verdicts": ("warehouse", {"duckdb"}, {"scorecard"}),
     "warehouse/out_of_fold_forecasts": ("warehouse", {"duckdb"}, {"scorecard"}),
     "warehouse/model_registry": ("warehouse", {"duckdb"}, {"champion"}),
+    "warehouse/realized_prices": ("warehouse", {"duckdb"}, {"raw_futures_daily", "raw_futures_curve"}),
+    "warehouse/data_quality": ("warehouse", {"duckdb"}, {"curated_features"} | RAW),
+    "warehouse/feature_importance": ("warehouse", {"duckdb"}, {"feature_selection"}),
     "warehouse/vw_latest_forecast": ("warehouse", {"duckdb"}, {"warehouse/predictions"}),
+    **{
+        f"warehouse/{name}": ("warehouse", {"duckdb"}, {f"warehouse/{table}" for table in view.reads})
+        for name, view in WAREHOUSE_VIEWS.items()
+        if name != "vw_latest_forecast"
+    },
 }
 """Asset: group, kinds, what it depends on (the data path of design.md, section 2). A change here is a decision."""
 
@@ -102,8 +111,8 @@ def column_names(graph, name):
 def test_tables_show_their_columns(graph):
     for table, contract in RAW_TABLES.items():
         assert column_names(graph, f"raw_{table}") == [column.name for column in contract.columns]
-    for table, stored in WAREHOUSE_TABLES.items():
-        assert column_names(graph, f"warehouse/{table}") == list(stored.column_names)
+    for table, stored in {**WAREHOUSE_TABLES, **WAREHOUSE_VIEWS}.items():
+        assert column_names(graph, f"warehouse/{table}") == [column.name for column in stored.columns]
     assert column_names(graph, "curated_features") == list(FEATURE_NAMES)
 
 
@@ -145,6 +154,7 @@ def test_daily_forecasts_and_trains_nothing(definitions):
     fitted = {"fitted_anchor", "fitted_scaler", "trained_models", "scorecard", "bakeoff_winner", "champion"}
     fitted |= {"feature_selection", "candidate"}
     judged = {"metrics", "experiments", "gate_verdicts", "out_of_fold_forecasts", "model_registry"}
+    judged |= {"feature_importance", "vw_model_leaderboard", "vw_gate_status"}
     assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {f"warehouse/{table}" for table in judged}
 
 

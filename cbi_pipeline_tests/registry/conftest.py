@@ -39,6 +39,7 @@ def content(tmp_path: Path) -> ModelContent:
         feature_hash="f" * 64,
         feature_lock=lock_of("a", "b"),
         anchor={"weight": 0.5, "lambda": {"3": 0.0, "6": 0.1}},
+        calibration={"3": {"density": "normal", "corrections": None, "reason": "nothing beats it"}},
         metrics={"scorecard_id": "s1", "entry": "tcn", "mape": {"3": 9.5, "6": None}},
     )
 

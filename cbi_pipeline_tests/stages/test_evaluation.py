@@ -1,27 +1,34 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cbi_pipeline import stages
 from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
 from cbi_pipeline.contracts.references import FailedCellRef
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation import bakeoff
+from cbi_pipeline.evaluation.densities import DENSITIES
+from cbi_pipeline.evaluation.density_scores import crps
 from cbi_pipeline.evaluation.metrics import common_rows
-from cbi_pipeline.evaluation.profit_and_loss import roll_dates
+from cbi_pipeline.evaluation.profit_and_loss import TradingCosts, roll_dates
 from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES, TradedMarket, full_scores
 from cbi_pipeline.modeling.volatility import front_price, within_contract_returns
+from cbi_pipeline.stages.densities import BY_RULE, serving_calibration
 from cbi_pipeline.stages.evaluation import (
-    LEADERBOARD_FIGURES,
     _average_rows,
+    _traded,
     load_out_of_fold,
     load_scores,
     pooled_metrics,
     serving_lambdas,
 )
 from cbi_pipeline.stages.folds import load_market
+from cbi_pipeline.stages.leaderboard import LEADERBOARD_FIGURES
 from cbi_pipeline.stages.training import load_forecasts, load_member_medians
 
 WAYS = ["", "_lambda_0.1", "_lambda_0.25", "_lambda_1", "_raw"]
@@ -181,6 +188,64 @@ def test_the_champion_serves_with_the_last_lambda(lineage):
     table = [row for row in table if (row["fold"], row["architecture"]) == ("serving", "tcn")]
     assert chosen == {row["horizon_months"]: row["lambda_h"] for row in table}
     assert list(chosen) == list(HORIZONS_MONTHS)
+
+
+def test_the_network_density_is_the_mean_of_its_members_offsets(lineage):
+    """The table's CRPS of the network's density, made again from the stored forecasts of both members."""
+    table = stages.load_density_table(lineage.scorecard).set_index(["architecture", "density", "horizon_months"])
+    assert table.index.is_unique
+    assert set(table.index.get_level_values("density")) == {*DENSITIES, BY_RULE}
+    for architecture in ("tcn", "nbeatsx"):
+        rows = load_out_of_fold(lineage.scorecard).query("entry == @architecture and horizon_months == 6")
+        rows = rows.dropna(subset="realised_price").set_index("as_of_date")
+        members = pd.concat([load_forecasts(lineage.cells[f"{architecture}|{fold}"]) for fold in ("fold_1", "fold_2")])
+        members = members.query("target == 'anchored' and horizon_months == 6").groupby("as_of_date")
+        sigma = np.log(rows["q95"] / rows["q05"]) / (2 * 1.6448536269514722)
+        quantiles = np.column_stack(
+            [
+                np.log(rows["q50"]) + sigma * members[f"offset_{name}"].mean().loc[rows.index]
+                for name in QUANTILE_COLUMNS
+            ]
+        )
+        expected = crps(np.log(rows["realised_price"].to_numpy()), quantiles).mean()
+        assert table.loc[(architecture, "network", 6), "crps"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_short_records_leave_the_normal_and_the_champion_keeps_that(lineage):
+    choices = pd.DataFrame(stages.density_choices(lineage.scorecard))
+    assert len(choices) == 2 * 3 * 4
+    assert (choices["density"] == "normal").all()
+    assert choices["reason"].str.contains("fewer than 3 independent periods|beyond chance").all()
+    kept = serving_calibration(lineage.scorecard, "tcn")
+    serving = choices.query("architecture == 'tcn' and fold == 'serving'").set_index("horizon_months")
+    assert kept == {
+        str(h): {"density": "normal", "corrections": None, "reason": serving.loc[h, "reason"]} for h in HORIZONS_MONTHS
+    }
+
+
+def test_costs_decide_the_key_and_reach_the_profit(lineage):
+    class Asked(Exception):
+        """What the store was asked for."""
+
+    def ask(_kind, inputs, _build):
+        raise Asked(inputs["trading_costs"])
+
+    asked = []
+    for costs in (None, {"ticks_per_side": 2.0}):
+        with pytest.raises(Asked) as told:
+            stages.build_scorecard(
+                lineage.features,
+                lineage.anchors,
+                lineage.cells,
+                lineage.price_tables,
+                SimpleNamespace(get_or_build=ask),
+                trading_costs=costs,
+            )
+        asked.append(told.value.args[0])
+    assert asked == [{}, {"ticks_per_side": 2.0}]
+    market = load_market(lineage.anchors)
+    assert _traded(market, lineage.price_tables, None).costs == TradingCosts()
+    assert _traded(market, lineage.price_tables, asked[1]).costs == TradingCosts(ticks_per_side=2.0)
 
 
 def test_the_leaderboard_has_networks_first_and_last_price_at_one(lineage):

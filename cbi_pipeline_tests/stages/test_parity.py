@@ -26,7 +26,7 @@ def by_sql(lineage, settings, entry: str, **costs: float) -> dict[int, dict[str,
     )
 
 
-@pytest.mark.parametrize("entry", ["tcn", "tcn_raw", "ridge", "futures_curve"])
+@pytest.mark.parametrize("entry", ["tcn", "tcn_raw", "nbeatsx"])
 def test_sql_from_stored_rows_and_prices_equals_pandas(lineage, tmp_path, entry):
     found = by_sql(lineage, settings_beside(tmp_path / "models"), entry)
     scores = load_scores(lineage.scorecard)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from cbi_pipeline import stages
 from cbi_pipeline.contracts import HORIZONS_MONTHS
+from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
 from cbi_pipeline.contracts.references import FeaturesRef, RawTableRef
 from cbi_pipeline.errors import FeatureError, ModelError
 from cbi_pipeline.evaluation.benchmarks import prepare_market
@@ -99,6 +101,37 @@ def test_the_same_day_gives_the_same_numbers_as_the_run_published(finished_run, 
     for row, published in zip(rows, finished_run.outcome.forecast, strict=True):
         for name in ("predicted_price", "anchor_price", "q05", "q95", "target_date", "lambda_h", "anchor_kind"):
             assert getattr(row, name) == published[name]
+
+
+def test_the_model_serves_the_density_that_it_keeps(model, starter_features, market):
+    """By hand: quantiles of the normal at one horizon, the network's offsets and a correction at two others."""
+    day = "2024-12-31"
+    plain = {row.horizon_months: row for row in forecast(model, starter_features, market, day)}
+    kept = {str(h): {"density": "normal", "corrections": None, "reason": "a test"} for h in HORIZONS_MONTHS}
+    kept["6"] |= {"density": "network"}
+    kept["9"] |= {"density": "calibrated", "corrections": [0.5, 0.1, 0.2]}
+    state = {name: tensor + 0.05 for name, tensor in model.state_dict.items()}
+    moved = replace(model, calibration=kept, state_dict=state)
+    rows = {row.horizon_months: row for row in forecast(moved, starter_features, market, day)}
+    assert rows[3] == plain[3], "the normal is untouched to the last bit"
+
+    def logs(row):
+        return np.log([getattr(row, name) for name in QUANTILE_COLUMNS])
+
+    config = TrainingConfig.model_validate(model.config)
+    scaled = load_driver_set(model.path, model.scaler_sha256).transform(starter_features)
+    locked = [list(starter_features.columns).index(name) for name in model.feature_lock.names]
+    phases = calendar_phases(starter_features.index, market.targets)
+    last, names = np.array([len(scaled) - 1]), model.feature_lock.names
+    inputs = np.ascontiguousarray(scaled[:, locked])
+    offsets = reference_forecast(config, state, inputs, names, phases, last).offsets[0, 1]
+    normal, sigma = logs(plain[6]), np.log(plain[6].q95 / plain[6].q05) / (2 * 1.6448536269514722)
+    assert not np.allclose(offsets * sigma, normal - normal[3], atol=1e-4)
+    np.testing.assert_allclose(logs(rows[6]), normal[3] + sigma * offsets, atol=1e-6)
+    sigma = np.log(plain[9].q95 / plain[9].q05) / (2 * 1.6448536269514722)
+    grown = logs(plain[9]) + sigma * np.array([-0.2, -0.1, -0.5, 0.0, 0.5, 0.1, 0.2])
+    np.testing.assert_allclose(logs(rows[9]), grown, atol=1e-6)
+    assert rows[9].predicted_price == plain[9].predicted_price
 
 
 def test_a_day_without_trading_cannot_be_asked_for(model, starter_features, market):

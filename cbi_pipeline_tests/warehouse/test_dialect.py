@@ -77,9 +77,6 @@ def test_bigquery_partitions_and_clusters():
     assert "\nPARTITION BY TIMESTAMP_TRUNC(created_at, MONTH)\n" in statements.create_table(METRICS)
 
 
-def test_every_view_file_is_one_select_with_the_columns_of_its_table():
-    views = statements.view_queries()
-    assert list(views) == ["vw_latest_forecast"]
-    tree = sqlglot.parse_one(views["vw_latest_forecast"], read="bigquery")
-    assert isinstance(tree, sqlglot.exp.Select)
-    assert tuple(tree.named_selects) == PREDICTIONS.column_names
+def test_every_view_file_is_one_select():
+    for query in statements.view_queries().values():
+        assert isinstance(sqlglot.parse_one(query, read="bigquery"), sqlglot.exp.Select)

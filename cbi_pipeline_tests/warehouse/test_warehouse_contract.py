@@ -33,8 +33,11 @@ def test_keys_are_those_of_the_design():
         "metrics": ("scorecard_id", "entry", "horizon_months", "fold", "metric"),
         "experiments": ("experiment_id", "scorecard_id"),
         "out_of_fold_forecasts": ("scorecard_id", "entry", "fold", "as_of_date", "horizon_months"),
+        "realized_prices": ("trade_date", "dataset_version"),
         "gate_verdicts": ("judgement_id", "name", "horizon_months"),
         "model_registry": ("promoted_at", "model_version"),
+        "data_quality": ("dataset_version", "features_key", "source"),
+        "feature_importance": ("selection_id", "feature"),
     }
 
 

@@ -40,6 +40,7 @@ def scorecard(
             "reused": reference.reused,
             "leaderboard": table(stages.leaderboard(reference)),
             "lambda": table(stages.lambda_table(reference)),
+            "density": table(stages.density_choices(reference)),
             **{
                 title: dg.MetadataValue.md(as_markdown(png, title)) for title, png in stages.pictures(reference).items()
             },

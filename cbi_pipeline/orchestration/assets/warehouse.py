@@ -2,17 +2,29 @@
 
 import dagster as dg
 
-from cbi_pipeline.contracts.references import ModelRef, PredictionsRef, ScorecardRef, WarehouseRef
+from cbi_pipeline.contracts.references import (
+    FeaturesRef,
+    ModelRef,
+    PredictionsRef,
+    RawTableRef,
+    ScorecardRef,
+    SelectionRef,
+    WarehouseRef,
+)
 from cbi_pipeline.contracts.warehouse import (
+    DATA_QUALITY,
     EXPERIMENTS,
+    FEATURE_IMPORTANCE,
     GATE_VERDICTS,
     METRICS,
     MODEL_REGISTRY,
     OUT_OF_FOLD,
     PREDICTIONS,
+    REALIZED_PRICES,
 )
+from cbi_pipeline.contracts.warehouse_views import LATEST_FORECAST, WAREHOUSE_VIEWS, WarehouseView
 from cbi_pipeline.orchestration.cells import Cells
-from cbi_pipeline.orchestration.metadata import OWNERS, table, warehouse_table_schema
+from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, table, warehouse_table_schema
 from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseResource
 
 _KIND = {"duckdb"}
@@ -147,12 +159,79 @@ def model_registry(
 
 
 @dg.asset(
+    key=["warehouse", "realized_prices"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=REALIZED_PRICES.description,
+    metadata={"dagster/column_schema": warehouse_table_schema(REALIZED_PRICES)},
+)
+def realized_prices(
+    context: dg.AssetExecutionContext,
+    raw_futures_daily: RawTableRef,
+    raw_futures_curve: RawTableRef,
+    warehouse: WarehouseResource,
+) -> dg.Output[WarehouseRef]:
+    """Publish the closes of the bundle; a gate may have done so already."""
+    from cbi_pipeline import stages
+
+    prices = (raw_futures_daily, raw_futures_curve)
+    return _output(stages.publish_realized_prices(prices, warehouse.open(), run_id=context.run.run_id))
+
+
+@dg.asset(
+    key=["warehouse", "data_quality"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=DATA_QUALITY.description,
+    ins={name: dg.AssetIn(asset_name) for name, asset_name in RAW_ASSET_NAMES.items()},
+    metadata={"dagster/column_schema": warehouse_table_schema(DATA_QUALITY)},
+)
+def data_quality(
+    context: dg.AssetExecutionContext,
+    curated_features: FeaturesRef,
+    futures_daily: RawTableRef,
+    futures_curve: RawTableRef,
+    macro_series: RawTableRef,
+    cot_weekly: RawTableRef,
+    weather_daily: RawTableRef,
+    policy: RawTableRef,
+    fundamentals: RawTableRef,
+    warehouse: WarehouseResource,
+) -> dg.Output[WarehouseRef]:
+    """Publish the age of every source at the last session of the features."""
+    from cbi_pipeline import stages
+
+    raw = (futures_daily, futures_curve, macro_series, cot_weekly, weather_daily, policy, fundamentals)
+    return _output(stages.publish_data_quality(curated_features, raw, warehouse.open(), run_id=context.run.run_id))
+
+
+@dg.asset(
+    key=["warehouse", "feature_importance"],
+    group_name="warehouse",
+    kinds=_KIND,
+    owners=OWNERS,
+    description=FEATURE_IMPORTANCE.description,
+    metadata={"dagster/column_schema": warehouse_table_schema(FEATURE_IMPORTANCE)},
+)
+def feature_importance(
+    context: dg.AssetExecutionContext, feature_selection: SelectionRef, warehouse: WarehouseResource
+) -> dg.Output[WarehouseRef]:
+    """Publish the ranks of the features and which of them models may read."""
+    from cbi_pipeline import stages
+
+    return _output(stages.publish_feature_importance(feature_selection, warehouse.open(), run_id=context.run.run_id))
+
+
+@dg.asset(
     key=["warehouse", "vw_latest_forecast"],
     group_name="warehouse",
     kinds=_KIND,
     owners=OWNERS,
+    description=LATEST_FORECAST.description,
     deps=[predictions],
-    metadata={"dagster/column_schema": warehouse_table_schema(PREDICTIONS)},
+    metadata={"dagster/column_schema": warehouse_table_schema(LATEST_FORECAST)},
 )
 def vw_latest_forecast(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     """The view that dashboards read: the newest forecast of each horizon."""
@@ -160,3 +239,26 @@ def vw_latest_forecast(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
 
     reference, rows = stages.latest_forecast(warehouse.open())
     return _output(reference, forecast=table(rows))
+
+
+def _view(view: WarehouseView) -> dg.AssetsDefinition:
+    """The asset of a view: it is read once what it shows is written, so that a run ends red where it cannot be."""
+
+    @dg.asset(
+        key=["warehouse", view.name],
+        group_name="warehouse",
+        kinds=_KIND,
+        owners=OWNERS,
+        description=view.description,
+        deps=[["warehouse", name] for name in view.reads],
+        metadata={"dagster/column_schema": warehouse_table_schema(view)},
+    )
+    def read(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
+        from cbi_pipeline import stages
+
+        return _output(stages.read_view(view.name, warehouse.open()))
+
+    return read
+
+
+views = [_view(view) for view in WAREHOUSE_VIEWS.values() if view != LATEST_FORECAST]

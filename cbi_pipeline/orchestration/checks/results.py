@@ -10,7 +10,7 @@ from cbi_pipeline.orchestration.resources import WarehouseResource
 @dg.asset_check(asset="scorecard", blocking=True)
 def every_entry_is_scored_at_every_horizon(scorecard: ScorecardRef) -> dg.AssetCheckResult:
     """No entry of the leaderboard lacks a horizon: an incomplete table decides nothing."""
-    from cbi_pipeline.stages.evaluation import leaderboard
+    from cbi_pipeline.stages.leaderboard import leaderboard
 
     missing = [
         f"{record['entry']} at {horizon} months"

@@ -1,5 +1,6 @@
 -- Metrics of one entry of a scorecard, from its stored out-of-fold rows and the stored prices of its bundle, as
--- evaluation/metrics.py and evaluation/profit_and_loss.py define them. Outcomes are the closes of the target dates.
+-- evaluation/metrics.py and evaluation/profit_and_loss.py define them. Outcomes are the closes of the target dates; the P&L of every horizon
+-- ends on the earliest of their last target dates.
 -- Read by stages/parity.py; parameters: scorecard_id, entry, dataset_version, cost_cents_per_lb (one side of a trade).
 WITH prices AS (
   SELECT trade_date, close, contract_return, is_roll
@@ -45,6 +46,10 @@ errors AS (
   FROM scored
   GROUP BY horizon_months
 ),
+spans AS (
+  SELECT horizon_months, first_day, MIN(last_day) OVER () AS last_day
+  FROM errors
+),
 positions AS (
   SELECT
     e.horizon_months,
@@ -53,7 +58,7 @@ positions AS (
     ANY_VALUE(d.contract_return) AS contract_return,
     ANY_VALUE(d.is_roll) AS is_roll,
     COALESCE(AVG(SIGN(f.predicted_price - f.last_price)), 0) AS position
-  FROM errors AS e
+  FROM spans AS e
   JOIN prices AS d ON d.trade_date BETWEEN e.first_day AND e.last_day
   LEFT JOIN scored AS f
     ON f.horizon_months = e.horizon_months AND f.as_of_date <= d.trade_date AND f.target_date > d.trade_date
