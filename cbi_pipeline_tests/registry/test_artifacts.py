@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +28,7 @@ from cbi_pipeline.registry.artifacts import (
     model_version,
     save_model,
 )
+from cbi_pipeline.registry.champion import load_champion, set_champion
 
 SESSION = date(2024, 12, 31)
 
@@ -140,6 +144,7 @@ def test_what_cannot_be_stored_leaves_nothing_behind(content: ModelContent, mode
         SCALER_FILE,
         "features.json",
         "anchor.json",
+        "calibration.json",
         "metrics.json",
         "model_card.md",
     ],
@@ -176,8 +181,6 @@ def _manifest_not_json(folder: Path) -> None:
 
 def _manifest_altered_with_the_file(folder: Path) -> None:
     """Altered metrics with a manifest that fits them: the version's own digest still tells."""
-    import hashlib
-
     (folder / "metrics.json").write_text('{"mape": {"3": 0.1}}')
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     manifest["files"]["metrics.json"]["sha256"] = hashlib.sha256((folder / "metrics.json").read_bytes()).hexdigest()
@@ -272,3 +275,64 @@ def test_scaler_of_a_model_is_read_by_the_features_package(
     model = load_model(save_model(models, model_version("tcn", SESSION, with_scaler), with_scaler, card="a card"))
     served = load_driver_set(model.path, model.scaler_sha256)
     assert served.transform(starter_features).tobytes() == fitted.transform(starter_features).tobytes()
+
+
+class Payload:
+    """Writes a file the moment it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def _scaler_swapped(saved: Path, content: bytes) -> None:
+    """Another scaler, and a manifest that vouches for it."""
+    (saved / SCALER_FILE).write_bytes(content)
+    manifest = json.loads((saved / MANIFEST_FILE).read_text())
+    manifest["files"][SCALER_FILE] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (saved / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+
+def test_a_payload_in_place_of_the_scaler_does_not_run(saved: Path, models: Path, tmp_path: Path) -> None:
+    from cbi_pipeline.errors import FeatureError
+    from cbi_pipeline.features.driver_set import load_driver_set
+
+    marker, honest = tmp_path / "it ran", load_model(saved)
+    payload = pickle.dumps(Payload(marker))
+    pickle.loads(payload)
+    assert marker.exists(), "the payload works"
+    marker.unlink()
+    set_champion(models, saved.name, admission="judged", by="a test", reason="why not", replacing=None)
+
+    (saved / SCALER_FILE).write_bytes(payload)
+    for read in (lambda: load_model(saved), lambda: load_champion(models)):
+        with pytest.raises(ModelError, match="altered"):
+            read()
+    with pytest.raises(FeatureError):
+        load_driver_set(saved, honest.scaler_sha256)
+    _scaler_swapped(saved, payload)
+    with pytest.raises(ModelError, match="not those that the version was named after"):
+        load_model(saved)
+    with pytest.raises(ModelError, match="signed off"):
+        load_champion(models)
+    assert not marker.exists()
+
+
+def test_the_scaler_of_another_model_is_refused(content: ModelContent, saved: Path, models: Path) -> None:
+    _scaler_swapped(saved, b"bytes of another fitted scaler")
+    with pytest.raises(ModelError, match="not those that the version was named after"):
+        load_model(saved)
+
+
+def test_an_edited_order_of_features_is_refused_though_the_manifest_vouches_for_it(saved: Path) -> None:
+    features = json.loads((saved / "features.json").read_text())
+    features["feature_names"].reverse()
+    edited = json.dumps(features).encode()
+    (saved / "features.json").write_bytes(edited)
+    manifest = json.loads((saved / MANIFEST_FILE).read_text())
+    manifest["files"]["features.json"] = {"bytes": len(edited), "sha256": hashlib.sha256(edited).hexdigest()}
+    (saved / MANIFEST_FILE).write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="not those that the version was named after"):
+        load_model(saved)
