@@ -124,20 +124,24 @@ def evaluate_tripwire(
 ) -> list[Verdict]:
     """Whether a figure is too good to be true, which means a leak until proven otherwise.
 
-    RMSE and MAPE as ratios to the last price's, and directional accuracy, of what would serve and of the same networks
-    unshrunk: a leak moves a network long before it has earned a weight. Too few rows cannot be judged: in a year with
-    one trend whoever is always long is always right. The verdict shows the figure that trips or else is nearest to its
-    bound.
+    RMSE and MAPE as ratios to the last price's, and directional accuracy, of what would serve, of the same networks
+    unshrunk and of what reads every feature directly: a leak moves these long before a network has earned a weight. Of
+    the others an undefined direction is no finding: a network that training left at zero says the last price. Too few
+    rows cannot be judged: in a year with one trend whoever is always long is always right. The verdict shows the
+    figure that trips or else is nearest to its bound.
 
     Args:
         scores: long table as of `metrics.score`; rows of fold `all` are used.
         entry: what would serve.
-        also: entries of the same networks whose figures must be believable too.
+        also: other entries whose figures must be believable too.
         thresholds: the bounds.
     """
     verdicts = []
     for horizon in HORIZONS_MONTHS:
-        figures = [figure for name in (entry, *also) for figure in _too_good(scores, name, horizon, thresholds)]
+        figures = _too_good(scores, entry, horizon, thresholds)
+        for name in also:
+            *errors, direction = _too_good(scores, name, horizon, thresholds)
+            figures += errors if direction.value is None else (*errors, direction)
         unknown = [figure.name for figure in figures if figure.value is None]
         if unknown:
             verdicts.append(_missing(TRIPWIRE, horizon, ", ".join(unknown)))

@@ -98,6 +98,7 @@ def judge(
         WarehouseError: the same judgement was published with other verdicts.
     """
     from cbi_pipeline.evaluation import gates
+    from cbi_pipeline.evaluation.direct_forecasts import DIRECT_ENTRIES
     from cbi_pipeline.evaluation.status import QualityTargets
 
     progress.report(STAGE, 0, 1)
@@ -106,7 +107,7 @@ def judge(
     scores, rows, bounds = load_scores(scorecard), load_out_of_fold(scorecard), settings.gates
     incumbent = find_incumbent(settings.models_dir, scorecard.scorecard_id)
     by_sql = metrics_by_sql(scorecard, entry, rows, raw, warehouse, costs=settings.trading_costs, run_id=run_id)
-    unshrunk = (entry + FULL_RESIDUAL_SUFFIX, entry + RAW_SUFFIX)
+    also = (entry + FULL_RESIDUAL_SUFFIX, entry + RAW_SUFFIX, *DIRECT_ENTRIES)
     verdicts = [
         *gates.evaluate_metric_parity(scores, entry, by_sql, bounds),
         *gates.evaluate_row_parity(*replayed_forecasts(entry, cells, features, anchors, scalers), bounds),
@@ -114,7 +115,7 @@ def judge(
             {**replayed_features(features, raw, store), **replayed_fits(features, anchors, scalers, raw, store)}
         ),
         *gates.evaluate_benchmark(rows, entry, bounds),
-        *gates.evaluate_tripwire(scores, entry, unshrunk, bounds),
+        *gates.evaluate_tripwire(scores, entry, also, bounds),
         *gates.evaluate_coverage(scores, entry, bounds),
         *gates.evaluate_champion(rows, entry, incumbent.label, _served_forecasts(incumbent, warehouse), bounds),
         *gates.evaluate_quality(scores, entry, QualityTargets(**settings.quality_targets)),

@@ -120,6 +120,14 @@ def test_a_leak_that_shows_in_the_unshrunk_network_alone_trips():
     assert outcomes(gates.evaluate_tripwire(table, "tcn", ("tcn_lambda_1",), BOUNDS)) == {"failed"}, "never scored"
 
 
+def test_a_network_that_says_the_last_price_has_no_direction_and_is_no_finding():
+    table = scores()
+    flat = scores(rmse_ratio=1.0, mape=10.0, directional_accuracy=None)
+    flat = flat[flat["entry"] == "tcn"].assign(entry="tcn_raw")
+    assert outcomes(gates.evaluate_tripwire(pd.concat([table, flat]), "tcn", ("tcn_raw",), BOUNDS)) == {"passed"}
+    assert outcomes(gates.evaluate_tripwire(scores(directional_accuracy=None), "tcn", (), BOUNDS)) == {"failed"}
+
+
 def test_an_entry_that_was_never_scored_fails_every_gate_on_the_scorecard():
     for verdicts in (
         gates.evaluate_tripwire(scores(), "nbeatsx", (), BOUNDS),

@@ -2,7 +2,8 @@
 
 A network of the smoke profile learns too little to give a leak away, and one that keeps its untrained weights cannot:
 the parity gate stops what was fitted on the wrong rows, whatever that did to a figure. A source that lies about when it
-knew something looks the same in every replay; only figures that are too good speak against it.
+knew something looks the same in every replay; only figures that are too good speak against it: those of whatever reads
+every feature.
 """
 
 from __future__ import annotations
@@ -58,5 +59,5 @@ def test_a_source_that_lies_about_its_time_fails_the_evidence_gates_and_no_repla
     failed = judged.failed()
     assert 6 in failed[BENCHMARK], "the trees find the leak, and no honest network comes near them"
     assert REPLAY not in failed
-    assert TRIPWIRE not in failed, "it looks at the networks only, which learned nothing"
+    assert 6 in failed[TRIPWIRE], "the networks learned nothing of it, the trees did"
     refused(judged, before, BENCHMARK)
