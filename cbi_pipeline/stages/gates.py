@@ -98,7 +98,7 @@ def judge(
         WarehouseError: the same judgement was published with other verdicts.
     """
     from cbi_pipeline.evaluation import gates
-    from cbi_pipeline.evaluation.direct_forecasts import DIRECT_ENTRIES
+    from cbi_pipeline.evaluation.direct_forecasts import RIDGE, TREES
     from cbi_pipeline.evaluation.status import QualityTargets
 
     progress.report(STAGE, 0, 1)
@@ -107,7 +107,7 @@ def judge(
     scores, rows, bounds = load_scores(scorecard), load_out_of_fold(scorecard), settings.gates
     incumbent = find_incumbent(settings.models_dir, scorecard.scorecard_id)
     by_sql = metrics_by_sql(scorecard, entry, rows, raw, warehouse, costs=settings.trading_costs, run_id=run_id)
-    also = (entry + FULL_RESIDUAL_SUFFIX, entry + RAW_SUFFIX, *DIRECT_ENTRIES)
+    also = (entry + FULL_RESIDUAL_SUFFIX, entry + RAW_SUFFIX, RIDGE, TREES)
     verdicts = [
         *gates.evaluate_metric_parity(scores, entry, by_sql, bounds),
         *gates.evaluate_row_parity(*replayed_forecasts(entry, cells, features, anchors, scalers), bounds),

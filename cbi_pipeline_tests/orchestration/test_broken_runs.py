@@ -17,6 +17,7 @@ from cbi_pipeline.errors import CbiError, ModelError
 from cbi_pipeline.modeling import training
 from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
 from cbi_pipeline.registry.champion import read_champion
+from cbi_pipeline.warehouse import open_warehouse
 from cbi_pipeline_tests.projects import (
     REPOSITORY,
     forecasts,
@@ -93,7 +94,8 @@ def test_a_run_that_is_killed_goes_on_from_its_last_finished_cell(finished_run, 
     assert killed.wait(timeout=60) == -signal.SIGKILL
     before = finished_cells(copied_settings)
     assert 1 <= len(before) < len(ARCHITECTURES), "the kill came too late to show anything"
-    assert not copied_settings.warehouse_path.exists()
+    for published in ("predictions", "metrics", "gate_verdicts"):
+        assert not open_warehouse(copied_settings).query(f"SELECT * FROM {published}").num_rows
 
     again = start_run(copied_settings)
     out, err = again.communicate(timeout=600)

@@ -20,7 +20,7 @@ from cbi_pipeline.contracts.references import (
 from cbi_pipeline.contracts.warehouse import METRICS
 from cbi_pipeline.errors import CbiError, ModelError, WarehouseError
 from cbi_pipeline.evaluation.metrics import METRICS as METRIC_NAMES
-from cbi_pipeline.evaluation.scorecard import COMPARISON_FIGURES, DENSITY_FIGURES
+from cbi_pipeline.evaluation.scorecard import COMPARISON_FIGURES, DENSITY_FIGURES, SPREAD_FIGURES
 from cbi_pipeline.modeling import training
 from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
 from cbi_pipeline.orchestration import checks
@@ -28,7 +28,7 @@ from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseReso
 from cbi_pipeline.orchestration.run import execute_job, load_reference
 from cbi_pipeline.registry.champion import load_champion, read_champion
 from cbi_pipeline.reports.console import ENTRY_TITLES
-from cbi_pipeline.stages import evaluation
+from cbi_pipeline.stages import leaderboard
 from cbi_pipeline.stages.evaluation import load_scores
 from cbi_pipeline_tests.projects import (
     change_warehouse,
@@ -157,7 +157,7 @@ def test_the_metrics_table_is_the_scorecard(finished_run):
     }
     assert by_fold == {
         "fold_1": everywhere,
-        "all": everywhere | {"deflated_sharpe"},
+        "all": everywhere | {"deflated_sharpe", *SPREAD_FIGURES},
         "common": everywhere | {"deflated_sharpe", *COMPARISON_FIGURES},
     }
     entries = {row["entry"] for row in published}
@@ -280,9 +280,9 @@ def test_a_forecast_that_would_change_is_refused(copied_settings, horizon, field
 
 
 def test_a_check_that_fails_stops_the_run_before_the_champion(finished_run, copied_settings, monkeypatch):
-    complete = evaluation.leaderboard
+    complete = leaderboard.leaderboard
     monkeypatch.setattr(
-        evaluation, "leaderboard", lambda reference: [{**r, "rmse_ratio_9m": None} for r in complete(reference)]
+        leaderboard, "leaderboard", lambda reference: [{**r, "rmse_ratio_9m": None} for r in complete(reference)]
     )
     (copied_settings.models_dir / "champion.json").unlink()
     with pytest.raises(CbiError, match="every_entry_is_scored_at_every_horizon") as refusal:
@@ -327,7 +327,7 @@ def test_the_scorecard_is_checked_for_every_horizon(finished_run, monkeypatch):
     assert checks.every_entry_is_scored_at_every_horizon(reference).passed
     scores = load_scores(reference)
     without = scores[~((scores["entry"] == "tcn") & (scores["horizon_months"] == 9))]
-    monkeypatch.setattr(evaluation, "load_scores", lambda _: without)
+    monkeypatch.setattr(leaderboard, "load_scores", lambda _: without)
     result = checks.every_entry_is_scored_at_every_horizon(reference)
     assert not result.passed
     assert result.description == "missing: tcn at 9 months"
@@ -344,7 +344,7 @@ def test_features_of_another_catalogue_fail_their_check(finished_run):
 def test_references_are_readable_json_without_data(finished_run):
     folder = finished_run.settings.dagster_dir / "references"
     files = sorted(folder.rglob("*.json"))
-    assert len(files) == 7 + 3 + 3 + 1 + 2 + 3 + 7
+    assert len(files) == 7 + 3 + 3 + 1 + 2 + 3 + 15
     for file in files:
         assert file.stat().st_size < 5_000
         assert json.loads(file.read_text())

@@ -228,10 +228,10 @@ def test_costs_decide_the_key_and_reach_the_profit(lineage):
         """What the store was asked for."""
 
     def ask(_kind, inputs, _build):
-        raise Asked(inputs["trading_costs"])
+        raise Asked(inputs["costs"])
 
     asked = []
-    for costs in (None, {"ticks_per_side": 2.0}):
+    for costs in ({}, {"ticks_per_side": 2.0}):
         with pytest.raises(Asked) as told:
             stages.build_scorecard(
                 lineage.features,
@@ -239,12 +239,12 @@ def test_costs_decide_the_key_and_reach_the_profit(lineage):
                 lineage.cells,
                 lineage.price_tables,
                 SimpleNamespace(get_or_build=ask),
-                trading_costs=costs,
+                costs=costs,
             )
         asked.append(told.value.args[0])
     assert asked == [{}, {"ticks_per_side": 2.0}]
     market = load_market(lineage.anchors)
-    assert _traded(market, lineage.price_tables, None).costs == TradingCosts()
+    assert _traded(market, lineage.price_tables, {}).costs == TradingCosts()
     assert _traded(market, lineage.price_tables, asked[1]).costs == TradingCosts(ticks_per_side=2.0)
 
 

@@ -6,8 +6,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from cbi_pipeline import cli_sources
 from cbi_pipeline.cli import app
 from cbi_pipeline.errors import SourceError
 from cbi_pipeline.sources import SOURCES, provenance_of
@@ -42,7 +44,7 @@ def test_a_folder_that_is_not_there_and_a_file_that_does_not_read(tmp_path: Path
 @pytest.fixture
 def run_cbi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CBI_PROJECT_DIR", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli_sources, "console", Console(width=200))
     return lambda *words: CliRunner().invoke(app, ["sources", *words])
 
 
