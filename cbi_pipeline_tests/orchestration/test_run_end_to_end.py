@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from importlib import import_module
 
 import pytest
 
@@ -28,7 +29,6 @@ from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseReso
 from cbi_pipeline.orchestration.run import execute_job, load_reference
 from cbi_pipeline.registry.champion import load_champion, read_champion
 from cbi_pipeline.reports.console import ENTRY_TITLES
-from cbi_pipeline.stages import leaderboard
 from cbi_pipeline.stages.evaluation import load_scores
 from cbi_pipeline_tests.projects import (
     change_warehouse,
@@ -280,9 +280,10 @@ def test_a_forecast_that_would_change_is_refused(copied_settings, horizon, field
 
 
 def test_a_check_that_fails_stops_the_run_before_the_champion(finished_run, copied_settings, monkeypatch):
-    complete = leaderboard.leaderboard
+    module = import_module("cbi_pipeline.stages.leaderboard")
+    complete = module.leaderboard
     monkeypatch.setattr(
-        leaderboard, "leaderboard", lambda reference: [{**r, "rmse_ratio_9m": None} for r in complete(reference)]
+        module, "leaderboard", lambda reference: [{**r, "rmse_ratio_9m": None} for r in complete(reference)]
     )
     (copied_settings.models_dir / "champion.json").unlink()
     with pytest.raises(CbiError, match="every_entry_is_scored_at_every_horizon") as refusal:
@@ -327,7 +328,7 @@ def test_the_scorecard_is_checked_for_every_horizon(finished_run, monkeypatch):
     assert checks.every_entry_is_scored_at_every_horizon(reference).passed
     scores = load_scores(reference)
     without = scores[~((scores["entry"] == "tcn") & (scores["horizon_months"] == 9))]
-    monkeypatch.setattr(leaderboard, "load_scores", lambda _: without)
+    monkeypatch.setattr(import_module("cbi_pipeline.stages.leaderboard"), "load_scores", lambda _: without)
     result = checks.every_entry_is_scored_at_every_horizon(reference)
     assert not result.passed
     assert result.description == "missing: tcn at 9 months"
