@@ -165,10 +165,14 @@ def serving_model(settings: Settings) -> ModelRef:
 
 
 def _against_benchmarks(scorecard: ScorecardRef, entry: str) -> list[dict[str, Any]]:
-    """The rows of the leaderboard that a reader compares: what serves, and every benchmark."""
+    """The rows of the leaderboard that a reader compares, what serves and every benchmark, to six digits.
+
+    The last bits of a tree or a bootstrap depend on the order of sums, and the version of a model on every digit here.
+    """
     from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
 
-    return [row for row in leaderboard(scorecard) if row["entry"] in (entry, *BENCHMARK_ENTRIES)]
+    shown = [row for row in leaderboard(scorecard) if row["entry"] in (entry, *BENCHMARK_ENTRIES)]
+    return [{n: float(f"{v:.6g}") if isinstance(v, float) else v for n, v in row.items()} for row in shown]
 
 
 def _verdicts(winner: WinnerRef, scorecard: ScorecardRef, settings: Settings, warehouse: Warehouse) -> list[Verdict]:
