@@ -30,7 +30,9 @@ def code_commit() -> str:
 
 @cache
 def source_hash(*parts: str) -> str:
-    """sha256 over the source files (Python, SQL) of the named modules or subpackages (all of CBI when none is named).
+    """sha256 over the source files of the named modules or subpackages (all of CBI when none is named).
+
+    A part with a suffix is that very file: `warehouse/sql/metric_parity.sql`.
 
     It changes with every edit, committed or not, so that nothing computed by other code is re-used.
 
@@ -40,8 +42,7 @@ def source_hash(*parts: str) -> str:
     digest = hashlib.sha256()
     for part in parts or (".",):
         root = _PACKAGE_DIR / part
-        inside = (file for file in root.rglob("*") if file.suffix in (".py", ".sql"))
-        files = sorted(inside) if root.is_dir() else [root.with_suffix(".py")]
+        files = sorted(root.rglob("*.py")) if root.is_dir() else [root if root.suffix else root.with_suffix(".py")]
         for file in files:
             digest.update(str(file.relative_to(_PACKAGE_DIR)).encode())
             digest.update(file.read_bytes())

@@ -218,9 +218,6 @@ OUT_OF_FOLD: Final = WarehouseTable(
         WarehouseColumn("q75", "FLOAT64", "75 % quantile, upper end of the 50 % interval, cents/lb"),
         WarehouseColumn("q90", "FLOAT64", "90 % quantile, upper end of the 80 % interval, cents/lb"),
         WarehouseColumn("q95", "FLOAT64", "95 % quantile, upper end of the 90 % interval, cents/lb"),
-        WarehouseColumn(
-            "realised_price", "FLOAT64", "ZL close of target_date, cents/lb; NULL if not known", "NULLABLE"
-        ),
         _CREATED_AT,
         _RUN_ID,
         _CODE_COMMIT,

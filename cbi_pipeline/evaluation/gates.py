@@ -89,8 +89,8 @@ def evaluate_benchmark(out_of_fold: pd.DataFrame, entry: str, thresholds: GateTh
     """Whether the entry is no worse than the best benchmark: not beyond chance, and not by more than a tolerance.
 
     The best one is that of the lowest mean squared error of log returns on the dates that all of them and the entry
-    have, a bar set in hindsight: hence a tolerance, and a one-sided p-value (`significance.diebold_mariano`) times the
-    number of benchmarks it was picked from (Bonferroni).
+    have, a bar set in hindsight: hence a tolerance, and a level that is shared among the benchmarks it was picked from
+    (Bonferroni).
 
     Args:
         out_of_fold: rows of every entry (`OUT_OF_FOLD_COLUMNS`).
@@ -106,16 +106,17 @@ def evaluate_benchmark(out_of_fold: pd.DataFrame, entry: str, thresholds: GateTh
             verdicts.append(_missing(BENCHMARK, horizon, f"{entry} and a benchmark on common dates"))
             continue
         best = str(losses[rivals].mean().idxmin())
-        test = diebold_mariano(losses[entry].to_numpy(), losses[best].to_numpy(), horizon * SESSIONS_PER_MONTH)
-        ratio, bound = math.sqrt(losses[entry].mean() / losses[best].mean()), 1 + thresholds.benchmark_worse
-        text = f"RMSE {ratio:.3f} of the best benchmark's ({best}), at most {bound:.4g}; p of it being better "
-        p_value = min(1.0, len(rivals) * test.p_greater)
-        text += f"{p_value:.3f} (best of {len(rivals)}), at least {thresholds.benchmark_p:g}"
-        beyond_chance = test.n_eff >= thresholds.min_n_eff and p_value < thresholds.benchmark_p
-        if beyond_chance:
-            verdicts.append(_verdict(BENCHMARK, horizon, "failed", ratio, bound, test.n_eff, text))
-        else:
-            verdicts.append(_judged(BENCHMARK, horizon, ratio, bound, test.n_eff, text, thresholds, upper=True))
+        verdicts.append(
+            _no_worse(
+                BENCHMARK,
+                horizon,
+                (losses[entry].to_numpy(), losses[best].to_numpy()),
+                f"the best of {len(rivals)} benchmarks, {best}",
+                worse=thresholds.benchmark_worse,
+                p=thresholds.benchmark_p / len(rivals),
+                thresholds=thresholds,
+            )
+        )
     return verdicts
 
 
@@ -149,8 +150,7 @@ def evaluate_tripwire(
         nearest = min(figures, key=lambda figure: figure.distance)
         upper, n_eff = nearest.sign < 0, _Figures(scores, entry, horizon).n_eff
         text = f"{nearest.name} {nearest.value:.3f}, a leak {'above' if upper else 'below'} {nearest.bound:g}"
-        judged = _judged(TRIPWIRE, horizon, nearest.value, nearest.bound, n_eff, text, thresholds, upper=upper)
-        verdicts.append(judged)
+        verdicts.append(_judged(TRIPWIRE, horizon, nearest.value, nearest.bound, n_eff, text, thresholds, upper=upper))
     return verdicts
 
 
@@ -232,8 +232,17 @@ def evaluate_champion(
             text = f"the out-of-fold forecasts of {champion} are not in the warehouse"
             verdicts.append(_verdict(CHAMPION, horizon, "cannot judge", None, None, None, text))
         else:
-            losses = _paired(out_of_fold[out_of_fold["entry"] == entry], champion_forecasts, horizon)
-            verdicts.append(_no_worse_than_champion(losses, champion, horizon, thresholds))
+            verdicts.append(
+                _no_worse(
+                    CHAMPION,
+                    horizon,
+                    _paired(out_of_fold[out_of_fold["entry"] == entry], champion_forecasts, horizon),
+                    champion,
+                    worse=thresholds.champion_worse,
+                    p=thresholds.champion_p,
+                    thresholds=thresholds,
+                )
+            )
     return verdicts
 
 
@@ -248,20 +257,33 @@ def _paired(own: pd.DataFrame, champion: pd.DataFrame, horizon: int) -> tuple[np
     return losses[0], losses[1]
 
 
-def _no_worse_than_champion(
-    losses: tuple[np.ndarray, np.ndarray], champion: str, horizon: int, thresholds: GateThresholds
+def _no_worse(
+    name: str,
+    horizon: int,
+    losses: tuple[np.ndarray, np.ndarray],
+    rival: str,
+    *,
+    worse: float,
+    p: float,
+    thresholds: GateThresholds,
 ) -> Verdict:
-    own, served = losses
-    rows = horizon * SESSIONS_PER_MONTH
-    bound, n_eff = 1 + thresholds.champion_worse, len(own) / rows
+    """Whether an entry is no worse than a rival: not beyond chance, and its RMSE not by more than a share.
+
+    Args:
+        losses: [n] squared errors of the entry and of the rival on the same dates, in time order.
+        rival: in words.
+        worse: how much above the rival's the RMSE may be.
+        p: least one-sided p-value of being worse (`significance.diebold_mariano`).
+    """
+    (own, other), rows, bound = losses, horizon * SESSIONS_PER_MONTH, 1 + worse
     if not len(own):
-        text = f"no common date with {champion}"
-        return _verdict(CHAMPION, horizon, "cannot judge", None, bound, 0.0, text)
-    ratio, test = math.sqrt(own.mean() / served.mean()), diebold_mariano(own, served, rows)
-    text = f"RMSE {ratio:.4f} of that of {champion}, at most {bound:.4g}; p of being worse {test.p_greater:.3f}"
-    if n_eff >= thresholds.min_n_eff and test.p_greater < thresholds.champion_p:
-        return _verdict(CHAMPION, horizon, "failed", ratio, bound, n_eff, f"worse beyond chance: {text}")
-    return _judged(CHAMPION, horizon, ratio, bound, n_eff, text, thresholds, upper=True)
+        return _verdict(name, horizon, "cannot judge", None, bound, 0.0, f"no common date with {rival}")
+    ratio, test = math.sqrt(own.mean() / other.mean()), diebold_mariano(own, other, rows)
+    text = f"RMSE {ratio:.3f} of that of {rival}, at most {bound:.4g}; p of being worse {test.p_greater:.3f}, "
+    text += f"at least {p:.3g}"
+    if test.n_eff >= thresholds.min_n_eff and test.p_greater < p:
+        return _verdict(name, horizon, "failed", ratio, bound, test.n_eff, text)
+    return _judged(name, horizon, ratio, bound, test.n_eff, text, thresholds, upper=True)
 
 
 def evaluate_metric_parity(

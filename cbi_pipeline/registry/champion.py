@@ -169,9 +169,9 @@ def set_champion(
             promoted_at=promoted_at or datetime.now(UTC),
             promoted_by=by,
             reason=reason,
-            judged_against=(current.judged_against if again else _served(current)) if current else None,
+            judged_against=(current.judged_against if again else _as(Served, current)) if current else None,
         )
-        previous = None if current is None else _promotion_of(current) if here != name else current.previous
+        previous = None if current is None else _as(Promotion, current) if here != name else current.previous
         return _replace(models_dir, promotion, "promote", previous, current)
 
 
@@ -194,7 +194,7 @@ def roll_back(models_dir: Path, *, by: str, reason: str, promoted_at: datetime |
         now = promoted_at or datetime.now(UTC)
         left = RolledBack(model_version=current.model_version, at=now, by=by, reason=reason)
         back = earlier.model_copy(update={"promoted_at": now, "promoted_by": by, "reason": reason})
-        return _replace(models_dir, back, "rollback", _promotion_of(current), current, left)
+        return _replace(models_dir, back, "rollback", _as(Promotion, current), current, left)
 
 
 def mark_published(models_dir: Path, changes: Sequence[Change]) -> None:
@@ -316,12 +316,9 @@ def _read(path: Path, kind: type[T]) -> T | None:
     return alias
 
 
-def _promotion_of(champion: Champion) -> Promotion:
-    return Promotion(**{name: getattr(champion, name) for name in Promotion.model_fields})
-
-
-def _served(model: Served) -> Served:
-    return Served(**{name: getattr(model, name) for name in Served.model_fields})
+def _as(kind: type[T], model: Alias) -> T:
+    """The part of a record that another kind of record holds."""
+    return kind(**{name: getattr(model, name) for name in kind.model_fields})
 
 
 def _replace(
@@ -333,15 +330,14 @@ def _replace(
     left: RolledBack | None = None,
 ) -> Champion:
     """Write the alias with the change that it is, in one step."""
-    known = {name: getattr(promotion, name) for name in Promotion.model_fields}
     change = Change(
-        **{name: value for name, value in known.items() if name != "judged_against"},
+        **promotion.model_dump(exclude={"judged_against"}),
         action=action,
         replaced=current.model_version if current else None,
     )
     kept = [entry for entry in current.rolled_back if entry.model_version != promotion.model_version] if current else []
     champion = Champion(
-        **known,
+        **promotion.model_dump(),
         previous=previous,
         rolled_back=(*kept, *((left,) if left else ())),
         unpublished=(*(current.unpublished if current else ()), change),

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from cbi_pipeline.warehouse.base import Warehouse
 
 STAGE: Final = "gates"
-_JUDGING: Final = ("contracts/verdict", "evaluation", "stages/gates", "stages/parity", "warehouse/sql")
+_JUDGING: Final = (
+    "contracts/verdict", "evaluation", "stages/gates", "stages/parity", "stages/publishing",
+    "warehouse/sql/metric_parity.sql",
+)  # fmt: skip
 """What decides a verdict, beside the scorecard: verdicts by other code are not found."""
 _SIGNIFICANT_DIGITS: Final = 8
 """Of a stored figure: its last bits depend on the order of sums, and stored verdicts never change. A difference between

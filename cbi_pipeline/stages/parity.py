@@ -61,17 +61,7 @@ def metrics_by_sql(
     own = out_of_fold[out_of_fold["entry"] == entry]
     stamp: dict[str, Any] = {"created_at": datetime.now(UTC), "run_id": run_id, "code_commit": code_commit()}
     rows = own[[name for name in OUT_OF_FOLD.column_names if name in own]]
-    records = [
-        {
-            **record,
-            "realised_price": None
-            if record["realised_price"] != record["realised_price"]
-            else record["realised_price"],
-            "scorecard_id": scorecard.scorecard_id,
-            **stamp,
-        }
-        for record in rows.to_dict("records")
-    ]
+    records = [{**record, "scorecard_id": scorecard.scorecard_id, **stamp} for record in rows.to_dict("records")]
     warehouse.merge(OUT_OF_FOLD.name, records)
     prices = [reference for reference in raw if reference.table in ("futures_daily", "futures_curve")]
     publish_realized_prices(prices, warehouse, run_id=run_id)

@@ -190,7 +190,7 @@ def test_the_pit_of_a_normal_is_uniform_and_others_are_not() -> None:
     rng = np.random.default_rng(3)
     quantiles = np.tile(STANDARD, (2000, 1))
     p = [uniformity_p(rng.normal(size=2000), quantiles, 1) for _ in range(200)]
-    assert 0.0 <= np.mean(np.array(p) < 0.05) <= 0.08
+    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.08
     for shift, scale in ((0.5, 1.0), (0.0, 1.5), (0.0, 0.6)):
         assert uniformity_p(shift + scale * rng.normal(size=2000), quantiles, 1) < 1e-3
     assert np.isnan(uniformity_p(rng.normal(size=50), quantiles[:50], 20)), "fewer than three horizons of rows"

@@ -208,7 +208,7 @@ def test_no_worse_than_the_best_benchmark(scale, outcome):
 
 def test_the_best_benchmark_is_named_and_few_rows_cannot_be_judged():
     rows = out_of_fold(tcn=1.2, last_price=1.3, anchor=1.0)
-    assert "(anchor)" in gates.evaluate_benchmark(rows, "tcn", BOUNDS)[0].reason
+    assert "the best of 2 benchmarks, anchor" in gates.evaluate_benchmark(rows, "tcn", BOUNDS)[0].reason
     assert outcomes(gates.evaluate_benchmark(out_of_fold(252, tcn=1.2, anchor=1.0), "tcn", BOUNDS)) == {"cannot judge"}
 
 

@@ -59,7 +59,11 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "warehouse/realized_prices": ("warehouse", {"duckdb"}, {"raw_futures_daily", "raw_futures_curve"}),
     "warehouse/data_quality": ("warehouse", {"duckdb"}, {"curated_features"} | RAW),
     "warehouse/feature_importance": ("warehouse", {"duckdb"}, {"feature_selection"}),
-    "warehouse/vw_latest_forecast": ("warehouse", {"duckdb"}, {"warehouse/predictions"}),
+    "warehouse/vw_latest_forecast": (
+        "warehouse",
+        {"duckdb"},
+        {"warehouse/predictions", "warehouse/model_registry"},
+    ),
     **{
         f"warehouse/{name}": ("warehouse", {"duckdb"}, {f"warehouse/{table}" for table in view.reads})
         for name, view in WAREHOUSE_VIEWS.items()

@@ -277,7 +277,7 @@ def test_rows_that_were_altered_in_the_warehouse_fail_metric_parity_or_are_refus
     change_warehouse(
         copied_settings,
         "INSERT INTO out_of_fold_forecasts SELECT scorecard_id, entry, 'extra', as_of_date, horizon_months,"
-        " target_date, last_price, predicted_price * 1.5, q05, q10, q25, q75, q90, q95, realised_price, created_at,"
+        " target_date, last_price, predicted_price * 1.5, q05, q10, q25, q75, q90, q95, created_at,"
         " run_id, code_commit"
         " FROM out_of_fold_forecasts WHERE horizon_months = 9 LIMIT 1",
     )

@@ -53,6 +53,7 @@ def test_outcomes_are_those_of_the_prices_whatever_the_forecast_rows_say(lineage
     change_warehouse(settings, "UPDATE realized_prices SET close = close * 1.1 WHERE trade_date > '2023-06-01'")
     sql, given = parity.metric_parity_query(lineage.scorecard, "tcn", lineage.price_tables, settings.trading_costs)
     changed = warehouse_of(settings).query(sql, given).to_pylist()
+    assert len(changed) == len(honest) == 4
     assert all(row["mape"] != pytest.approx(honest[row["horizon_months"]]["mape"], rel=0.005) for row in changed)
 
 
@@ -80,7 +81,7 @@ def test_a_scaler_fitted_on_everything_is_named(lineage, other_store, monkeypatc
     monkeypatch.setattr(driver_set, "fit_driver_set", on_everything)
     leaking = fit_scalers(lineage.features, lineage.anchors, other_store)
     found = parity.replayed_fits(lineage.features, lineage.anchors, leaking, tuple(lineage.raw.values()), other_store)
-    assert all(names == ["scaler"] for names in found.values())
+    assert found == {f"fold {fold.name}": ["scaler"] for fold in lineage.anchors.folds}
 
 
 def test_labels_that_were_not_known_yet_are_named(lineage, other_store, monkeypatch):
@@ -95,4 +96,4 @@ def test_labels_that_were_not_known_yet_are_named(lineage, other_store, monkeypa
     found = parity.replayed_fits(
         lineage.features, lineage.anchors, lineage.scalers, tuple(lineage.raw.values()), other_store
     )
-    assert all(names == ["labels"] for names in found.values())
+    assert found == {f"fold {fold.name}": ["labels"] for fold in lineage.anchors.folds}

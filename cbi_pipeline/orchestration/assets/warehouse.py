@@ -1,5 +1,8 @@
 """Warehouse tables and views: one asset each, written by MERGE, never overwritten."""
 
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 
 from cbi_pipeline.contracts.references import (
@@ -21,13 +24,32 @@ from cbi_pipeline.contracts.warehouse import (
     OUT_OF_FOLD,
     PREDICTIONS,
     REALIZED_PRICES,
+    WarehouseTable,
 )
 from cbi_pipeline.contracts.warehouse_views import LATEST_FORECAST, WAREHOUSE_VIEWS, WarehouseView
 from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, table, warehouse_table_schema
 from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseResource
 
-_KIND = {"duckdb"}
+
+def _asset(
+    contract: WarehouseTable | WarehouseView, **more: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """The asset of a table or view, described by its contract."""
+    return dg.asset(
+        key=["warehouse", contract.name],
+        group_name="warehouse",
+        kinds={"duckdb"},
+        owners=OWNERS,
+        description=contract.description,
+        metadata={"dagster/column_schema": warehouse_table_schema(contract)},
+        **more,
+    )
+
+
+def _reads(view: WarehouseView) -> list[list[str]]:
+    """Keys of the tables and views in its query: it is read when all of them are written."""
+    return [["warehouse", name] for name in view.reads]
 
 
 def _output(reference: WarehouseRef, **metadata: dg.MetadataValue) -> dg.Output[WarehouseRef]:
@@ -44,14 +66,7 @@ def _output(reference: WarehouseRef, **metadata: dg.MetadataValue) -> dg.Output[
     )
 
 
-@dg.asset(
-    key=["warehouse", "predictions"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=PREDICTIONS.description,
-    metadata={"dagster/column_schema": warehouse_table_schema(PREDICTIONS)},
-)
+@_asset(PREDICTIONS)
 def predictions(daily_predictions: PredictionsRef, warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     """Publish the forecast rows; rows that are already there stay as they are."""
     from cbi_pipeline import stages
@@ -59,14 +74,7 @@ def predictions(daily_predictions: PredictionsRef, warehouse: WarehouseResource)
     return _output(stages.publish_predictions(daily_predictions, warehouse.open()))
 
 
-@dg.asset(
-    key=["warehouse", "metrics"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=METRICS.description,
-    metadata={"dagster/column_schema": warehouse_table_schema(METRICS)},
-)
+@_asset(METRICS)
 def metrics(
     context: dg.AssetExecutionContext, scorecard: ScorecardRef, warehouse: WarehouseResource
 ) -> dg.Output[WarehouseRef]:
@@ -76,14 +84,7 @@ def metrics(
     return _output(stages.publish_metrics(scorecard, warehouse.open(), run_id=context.run.run_id))
 
 
-@dg.asset(
-    key=["warehouse", "experiments"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=EXPERIMENTS.description,
-    metadata={"dagster/column_schema": warehouse_table_schema(EXPERIMENTS)},
-)
+@_asset(EXPERIMENTS)
 def experiments(
     context: dg.AssetExecutionContext,
     scorecard: ScorecardRef,
@@ -105,15 +106,7 @@ def experiments(
     )
 
 
-@dg.asset(
-    key=["warehouse", "gate_verdicts"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=GATE_VERDICTS.description,
-    deps=["scorecard"],
-    metadata={"dagster/column_schema": warehouse_table_schema(GATE_VERDICTS)},
-)
+@_asset(GATE_VERDICTS, deps=["scorecard"])
 def gate_verdicts(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     """The verdicts as they are stored: the checks of the scorecard write them, the champion reads them."""
     from cbi_pipeline import stages
@@ -121,15 +114,7 @@ def gate_verdicts(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     return _output(stages.stored_table(GATE_VERDICTS.name, warehouse.open()))
 
 
-@dg.asset(
-    key=["warehouse", "out_of_fold_forecasts"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=OUT_OF_FOLD.description,
-    deps=["scorecard"],
-    metadata={"dagster/column_schema": warehouse_table_schema(OUT_OF_FOLD)},
-)
+@_asset(OUT_OF_FOLD, deps=["scorecard"])
 def out_of_fold_forecasts(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     """The rows from which SQL computes the metrics again: the checks of the scorecard write them."""
     from cbi_pipeline import stages
@@ -137,14 +122,7 @@ def out_of_fold_forecasts(warehouse: WarehouseResource) -> dg.Output[WarehouseRe
     return _output(stages.stored_table(OUT_OF_FOLD.name, warehouse.open()))
 
 
-@dg.asset(
-    key=["warehouse", "model_registry"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=MODEL_REGISTRY.description,
-    metadata={"dagster/column_schema": warehouse_table_schema(MODEL_REGISTRY)},
-)
+@_asset(MODEL_REGISTRY)
 def model_registry(
     context: dg.AssetExecutionContext,
     champion: ModelRef,
@@ -158,14 +136,7 @@ def model_registry(
     return _output(stages.publish_registry(models_dir, warehouse.open(), run_id=context.run.run_id))
 
 
-@dg.asset(
-    key=["warehouse", "realized_prices"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=REALIZED_PRICES.description,
-    metadata={"dagster/column_schema": warehouse_table_schema(REALIZED_PRICES)},
-)
+@_asset(REALIZED_PRICES)
 def realized_prices(
     context: dg.AssetExecutionContext,
     raw_futures_daily: RawTableRef,
@@ -179,15 +150,7 @@ def realized_prices(
     return _output(stages.publish_realized_prices(prices, warehouse.open(), run_id=context.run.run_id))
 
 
-@dg.asset(
-    key=["warehouse", "data_quality"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=DATA_QUALITY.description,
-    ins={name: dg.AssetIn(asset_name) for name, asset_name in RAW_ASSET_NAMES.items()},
-    metadata={"dagster/column_schema": warehouse_table_schema(DATA_QUALITY)},
-)
+@_asset(DATA_QUALITY, ins={name: dg.AssetIn(asset_name) for name, asset_name in RAW_ASSET_NAMES.items()})
 def data_quality(
     context: dg.AssetExecutionContext,
     curated_features: FeaturesRef,
@@ -207,14 +170,7 @@ def data_quality(
     return _output(stages.publish_data_quality(curated_features, raw, warehouse.open(), run_id=context.run.run_id))
 
 
-@dg.asset(
-    key=["warehouse", "feature_importance"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=FEATURE_IMPORTANCE.description,
-    metadata={"dagster/column_schema": warehouse_table_schema(FEATURE_IMPORTANCE)},
-)
+@_asset(FEATURE_IMPORTANCE)
 def feature_importance(
     context: dg.AssetExecutionContext, feature_selection: SelectionRef, warehouse: WarehouseResource
 ) -> dg.Output[WarehouseRef]:
@@ -224,15 +180,7 @@ def feature_importance(
     return _output(stages.publish_feature_importance(feature_selection, warehouse.open(), run_id=context.run.run_id))
 
 
-@dg.asset(
-    key=["warehouse", "vw_latest_forecast"],
-    group_name="warehouse",
-    kinds=_KIND,
-    owners=OWNERS,
-    description=LATEST_FORECAST.description,
-    deps=[predictions],
-    metadata={"dagster/column_schema": warehouse_table_schema(LATEST_FORECAST)},
-)
+@_asset(LATEST_FORECAST, deps=_reads(LATEST_FORECAST))
 def vw_latest_forecast(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     """The view that dashboards read: the newest forecast of each horizon."""
     from cbi_pipeline import stages
@@ -244,15 +192,7 @@ def vw_latest_forecast(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
 def _view(view: WarehouseView) -> dg.AssetsDefinition:
     """The asset of a view: it is read once what it shows is written, so that a run ends red where it cannot be."""
 
-    @dg.asset(
-        key=["warehouse", view.name],
-        group_name="warehouse",
-        kinds=_KIND,
-        owners=OWNERS,
-        description=view.description,
-        deps=[["warehouse", name] for name in view.reads],
-        metadata={"dagster/column_schema": warehouse_table_schema(view)},
-    )
+    @_asset(view, deps=_reads(view))
     def read(warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
         from cbi_pipeline import stages
 
