@@ -172,6 +172,26 @@ def test_verdicts_on_another_scorecard_dataset_or_champion_have_another_id(finis
     assert stored_verdicts(DuckDBWarehouse(settings.warehouse_path), own) == []
 
 
+def test_a_scorecard_that_is_newer_than_the_verdicts_promotes_nothing(finished_run, tmp_path):
+    """Other costs make another scorecard, materialised without its checks: old verdicts speak for no refit of it."""
+    settings = copy_project(finished_run.settings, tmp_path / "copy", trading_ticks_per_side=2.0)
+    before, old = alias_bytes(settings), load_reference(settings, "scorecard", ScorecardRef)
+    prepare_dagster_home(settings)
+    definitions = build_definitions(settings)
+    with dg.DagsterInstance.get() as instance:
+        assert dg.materialize(
+            list(definitions.assets),
+            resources=dict(definitions.resources),
+            instance=instance,
+            selection=dg.AssetSelection.assets("scorecard").without_checks(),
+        ).success
+    assert load_reference(settings, "scorecard", ScorecardRef).scorecard_id != old.scorecard_id
+    assert "come from another scorecard" in refusal_of(launch(settings, "champion"), "champion")
+    result = launch(settings, "bakeoff_winner", "candidate", "champion")
+    assert "was never judged" in refusal_of(result, "champion")
+    assert alias_bytes(settings) == before
+
+
 def test_a_check_that_raises_promotes_nothing(copied_settings, monkeypatch):
     def broken(*_):
         raise ModelError("a gate", "It broke.", "mend it.")
