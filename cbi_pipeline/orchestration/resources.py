@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from cbi_pipeline.settings import Settings
 
@@ -100,12 +101,15 @@ class WarehouseResource(dg.ConfigurableResource):
     """The warehouse that forecasts and metrics are published to."""
 
     run_settings: SettingsResource
+    _warehouse: "Warehouse | None" = PrivateAttr(default=None)
 
     def open(self) -> "Warehouse":
-        """The warehouse that the settings name, with its tables and views in place."""
+        """The warehouse that the settings name, its tables and views put in place by the first step of a run."""
         from cbi_pipeline.warehouse import open_warehouse
 
-        return open_warehouse(self.run_settings.load())
+        if self._warehouse is None:
+            self._warehouse = open_warehouse(self.run_settings.load())
+        return self._warehouse
 
 
 def build_resources(settings: Settings) -> dict[str, object]:
