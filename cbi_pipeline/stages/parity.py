@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.folds import FoldSpec
 from cbi_pipeline.contracts.references import Cell, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef
-from cbi_pipeline.contracts.warehouse import OUT_OF_FOLD
+from cbi_pipeline.contracts.warehouse import OUT_OF_FOLD, REALIZED_PRICES
 from cbi_pipeline.provenance import code_commit, source_hash
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.stages.cell_inputs import cell_inputs
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.folds import fold_named, load_anchor, load_market, load_scaler
-from cbi_pipeline.stages.publishing import publish_realized_prices
+from cbi_pipeline.stages.publishing import realized_price_rows
 from cbi_pipeline.stages.raw import content_of, load_raw_tables
 from cbi_pipeline.stages.training import load_config, load_residuals, load_weights, trained_cells
 from cbi_pipeline.stages.training_keys import ANCHORED
@@ -64,7 +64,7 @@ def metrics_by_sql(
     records = [{**record, "scorecard_id": scorecard.scorecard_id, **stamp} for record in rows.to_dict("records")]
     warehouse.merge(OUT_OF_FOLD.name, records)
     prices = [reference for reference in raw if reference.table in ("futures_daily", "futures_curve")]
-    publish_realized_prices(prices, warehouse, run_id=run_id)
+    warehouse.merge(REALIZED_PRICES.name, realized_price_rows(prices, run_id=run_id))
     sql, parameters = metric_parity_query(scorecard, entry, prices, costs)
     return {row.pop("horizon_months"): row for row in warehouse.query(sql, parameters).to_pylist()}
 

@@ -122,7 +122,13 @@ def publish_registry(models_dir: Path, warehouse: Warehouse, *, run_id: str) -> 
 
 
 def publish_realized_prices(prices: Sequence[RawTableRef], warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
-    """Write close and within-contract return of every session of a bundle, from which SQL takes outcomes and P&L.
+    """Write `realized_price_rows`; those of a bundle that is there already stay as they are."""
+    rows = realized_price_rows(prices, run_id=run_id)
+    return table_reference(REALIZED_PRICES.name, warehouse, warehouse.merge(REALIZED_PRICES.name, rows))
+
+
+def realized_price_rows(prices: Sequence[RawTableRef], *, run_id: str) -> list[dict[str, Any]]:
+    """Close and within-contract return of every session of a bundle, from which SQL takes outcomes and P&L.
 
     Args:
         prices: futures_daily and futures_curve.
@@ -139,7 +145,7 @@ def publish_realized_prices(prices: Sequence[RawTableRef], warehouse: Warehouse,
         "run_id": run_id,
         "code_commit": code_commit(),
     }
-    rows = [
+    return [
         {
             "trade_date": day.date(),
             "close": price,
@@ -149,7 +155,6 @@ def publish_realized_prices(prices: Sequence[RawTableRef], warehouse: Warehouse,
         }
         for day, price in zip(close.index, close.tolist(), strict=True)
     ]
-    return table_reference(REALIZED_PRICES.name, warehouse, warehouse.merge(REALIZED_PRICES.name, rows))
 
 
 def champion_record(models_dir: Path) -> dict[str, Any]:

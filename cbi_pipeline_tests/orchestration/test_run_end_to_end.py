@@ -81,7 +81,6 @@ def no_training(monkeypatch):
 
 def test_every_stage_reports_that_it_computed(finished_run):
     assert sorted(finished_run.events) == sorted(STAGES)
-    written_before = {"table realized_prices"}  # a gate writes the prices before their asset does
     assert not [stage for stage in STAGES if finished_run.events[stage].reused and stage not in written_before]
     assert "3 cells trained" in finished_run.events["training"].note
 
