@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test ui install install-dev clean
+.PHONY: help run test ui install install-dev install-emulators clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ help:  ## show the targets
 run: install  ## install, run the main job on real data, print the forecast
 	@$(BIN)/cbi run
 
-test: install-dev  ## lint, type check, check the definitions and generated pages, and run the whole test suite
+test: install-dev install-emulators  ## lint, type check, check the definitions and generated pages, and run the whole test suite
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -29,6 +29,9 @@ ui: install  ## open the Dagster UI on http://127.0.0.1:3000
 
 install: $(VENV)/.installed  ## create .venv with the tested versions
 install-dev: $(VENV)/.installed-dev
+
+install-emulators: install-dev  ## the BigQuery server of the tests, in .emulators (needs Python 3.13)
+	@$(BIN)/python cbi_pipeline_tests/install_emulators.py
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "CBI needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11")'
@@ -45,4 +48,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:  ## remove the environment and all that can be computed again; bundles, models and the warehouse are kept
-	rm -rf $(VENV) .dagster data/artifacts .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .emulators .dagster data/artifacts .pytest_cache .mypy_cache .ruff_cache

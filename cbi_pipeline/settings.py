@@ -37,6 +37,25 @@ class Settings(BaseSettings):
     dagster_dir: Path = Field(Path(".dagster"), description="Dagster's state: runs, events, logs")
     warehouse_path: Path = Field(Path("data/warehouse.duckdb"), description="file of the DuckDB warehouse")
 
+    warehouse: Literal["duckdb", "bigquery"] = Field(
+        "duckdb", description="where forecasts and metrics are published: a file of this machine, or BigQuery"
+    )
+    gcp_project: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9-]{2,28}[a-z0-9])?$",
+        description="Google Cloud project that holds the warehouse and pays for its jobs",
+    )
+    bigquery_dataset: str = Field(
+        "cbi",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,200}$",
+        description="dataset of the tables; those of views and of loads are named after it",
+    )
+    bigquery_location: str = Field("us-central1", min_length=2, description="region of every dataset and job")
+    maximum_bytes_billed: int = Field(10 * 2**30, ge=10 * 2**20, description="a query that would read more is refused")
+    bigquery_storage_api: bool = Field(
+        False, description="read results through the BigQuery Storage API: faster for millions of rows"
+    )
+
     bundle_uri: str = Field(
         "",
         pattern=r"^(gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[\w.=-]+)*/?)?$",
@@ -122,6 +141,12 @@ class Settings(BaseSettings):
             "directional_min": self.target_directional_accuracy,
             "calibration_max": self.target_calibration_error,
         }
+
+    @model_validator(mode="after")
+    def _project_of_bigquery(self) -> Settings:
+        if self.warehouse == "bigquery" and not self.gcp_project:
+            raise ValueError("CBI_WAREHOUSE=bigquery needs CBI_GCP_PROJECT, the Google Cloud project of the warehouse")
+        return self
 
     @model_validator(mode="after")
     def _absolute_paths(self) -> Settings:

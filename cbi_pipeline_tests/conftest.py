@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cbi_pipeline.settings import Settings
+    from cbi_pipeline_tests.bigquery_server import TokenServer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -94,6 +95,43 @@ def _gcs_url() -> Iterator[str]:
 
     with gcs_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def bigquery_url(tmp_path_factory: pytest.TempPathFactory, _gcs_url: str) -> Iterator[str]:
+    """A BigQuery server of this test session; skips where it is not installed."""
+    from cbi_pipeline_tests.bigquery_server import bigquery_server
+
+    with bigquery_server(tmp_path_factory.mktemp("bigquery"), _gcs_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def token_server() -> Iterator[TokenServer]:
+    """Where the test session's service account signs in."""
+    from cbi_pipeline_tests.bigquery_server import token_server
+
+    with token_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def service_account_key(tmp_path_factory: pytest.TempPathFactory, token_server: TokenServer) -> Path:
+    """Key file of a service account made for this test session."""
+    from cbi_pipeline_tests.bigquery_server import write_key
+
+    path = tmp_path_factory.mktemp("key") / "key.json"
+    write_key(path, token_server.url)
+    return path
+
+
+@pytest.fixture
+def gcp_environment(monkeypatch: pytest.MonkeyPatch, bigquery_url: str, service_account_key: Path) -> None:
+    """The environment of a machine that is signed in: the clients of Google find key and servers by themselves."""
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_url)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account_key))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "cbi-test")
+    monkeypatch.setenv("GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED", "false")
 
 
 @pytest.fixture

@@ -52,7 +52,11 @@ class WarehouseTable:
         description: what one row is.
         columns: all columns in stored order.
         key: columns that identify a row; all REQUIRED.
-        partition_by: DATE or TIMESTAMP column by which BigQuery partitions (a TIMESTAMP by month).
+        partition_by: DATE or TIMESTAMP column by which BigQuery partitions.
+        partition_unit: length of a partition. One job may write 4,000 partitions at most, so that a table which takes
+            decades of history in one write is partitioned by MONTH.
+        partition_filter_required: whether a query of it must name a range of `partition_by`; for the tables that grow
+            by a whole back-test at a time.
         cluster_by: columns by which BigQuery clusters, at most four.
         write_stamp: columns that only describe the run that first wrote a row: when, from which commit, how long it
             took. A re-run offers other values for them; the stored ones stay. Every other column of a stored row
@@ -68,6 +72,8 @@ class WarehouseTable:
     key: tuple[str, ...]
     partition_by: str
     cluster_by: tuple[str, ...]
+    partition_unit: Literal["DAY", "MONTH"] = "MONTH"
+    partition_filter_required: bool = False
     write_stamp: tuple[str, ...] = ("created_at", "run_id", "code_commit")
 
     def __post_init__(self) -> None:
@@ -136,6 +142,7 @@ PREDICTIONS: Final = WarehouseTable(
     key=("as_of_date", "horizon_months", "model_version"),
     partition_by="as_of_date",
     cluster_by=("horizon_months", "model_version"),
+    partition_unit="DAY",
 )
 
 METRICS: Final = WarehouseTable(
@@ -225,6 +232,7 @@ OUT_OF_FOLD: Final = WarehouseTable(
     key=("scorecard_id", "entry", "fold", "as_of_date", "horizon_months"),
     partition_by="as_of_date",
     cluster_by=("scorecard_id", "entry", "horizon_months"),
+    partition_filter_required=True,
 )
 
 REALIZED_PRICES: Final = WarehouseTable(
@@ -358,4 +366,20 @@ WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
         FEATURE_IMPORTANCE,
     )
 }
-"""Every table of the warehouse, by name."""
+"""Every table of the warehouse that a run writes, by name."""
+
+SCHEMA_MIGRATIONS: Final = WarehouseTable(
+    name="schema_migrations",
+    description="One migration of the warehouse's tables that was applied; written by `cbi warehouse migrate`.",
+    columns=(
+        WarehouseColumn("version", "INT64", "number of the migration: they are applied in this order"),
+        WarehouseColumn("name", "STRING", "what it does, as its file is named"),
+        WarehouseColumn("sha256", "STRING", "hash of the file that was applied"),
+        WarehouseColumn("created_at", "TIMESTAMP", "moment it was applied, UTC"),
+        _CODE_COMMIT,
+    ),
+    key=("version",),
+    partition_by="created_at",
+    cluster_by=("version",),
+    write_stamp=("created_at", "code_commit"),
+)

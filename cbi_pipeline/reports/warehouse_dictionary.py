@@ -40,10 +40,10 @@ def _all() -> list[WarehouseTable | WarehouseView]:
 
 
 def _table(table: WarehouseTable) -> str:
-    partition = next(column for column in table.columns if column.name == table.partition_by)
+    filtered = ", which every query must filter" if table.partition_filter_required else ""
     facts = [
         f"- Key: {_names(table.key)}",
-        f"- Partitioned by {'day' if partition.type == 'DATE' else 'month'} of `{partition.name}`, "
+        f"- Partitioned by {table.partition_unit.lower()} of `{table.partition_by}`{filtered}, "
         f"clustered by {_names(table.cluster_by)}",
         f"- Of the first write: {_names(table.write_stamp)}",
     ]

@@ -46,7 +46,7 @@ _SIGNIFICANT_DIGITS: Final = 8
 two ways to one figure is all last bits: `evaluation.gates` rounds those to `PARITY_DECIMALS`."""
 _FORECASTS_SQL: Final = """
 SELECT as_of_date, horizon_months, predicted_price FROM out_of_fold_forecasts
-WHERE scorecard_id = @scorecard_id AND entry = @entry
+WHERE as_of_date BETWEEN @first_day AND @last_day AND scorecard_id = @scorecard_id AND entry = @entry
 ORDER BY as_of_date, horizon_months
 """
 _VERDICTS_SQL: Final = "SELECT * FROM gate_verdicts WHERE judgement_id = @judgement_id ORDER BY name, horizon_months"
@@ -120,7 +120,7 @@ def judge(
         *gates.evaluate_benchmark(rows, entry, bounds),
         *gates.evaluate_tripwire(scores, entry, also, bounds),
         *gates.evaluate_coverage(scores, entry, bounds),
-        *gates.evaluate_champion(rows, entry, incumbent.label, _served_forecasts(incumbent, warehouse), bounds),
+        *gates.evaluate_champion(rows, entry, incumbent.label, _served_forecasts(incumbent, rows, warehouse), bounds),
         *gates.evaluate_quality(scores, entry, QualityTargets(**settings.quality_targets)),
     ]
     verdicts = [verdict.model_copy(update={"value": _rounded(verdict.value)}) for verdict in verdicts]
@@ -239,10 +239,18 @@ def folds_of(out_of_fold: pd.DataFrame) -> dict[str, list[str]]:
     return {str(name): [str(low.date()), str(high.date())] for name, (low, high) in spans.iterrows()}
 
 
-def _served_forecasts(incumbent: Incumbent, warehouse: Warehouse) -> pd.DataFrame | None:
-    """The out-of-fold forecasts that the incumbent was judged by, as the warehouse holds them; None if it has none."""
+def _served_forecasts(incumbent: Incumbent, rows: pd.DataFrame, warehouse: Warehouse) -> pd.DataFrame | None:
+    """The out-of-fold forecasts that the incumbent was judged by, from the first to the last day of `rows`.
+
+    None if the warehouse has none.
+    """
     if incumbent.served is None:
         return None
-    own = {"scorecard_id": incumbent.served.scorecard_id, "entry": incumbent.served.entry}
+    own = {
+        "scorecard_id": incumbent.served.scorecard_id,
+        "entry": incumbent.served.entry,
+        "first_day": rows["as_of_date"].min().date(),
+        "last_day": rows["as_of_date"].max().date(),
+    }
     found = warehouse.query(_FORECASTS_SQL, own)
     return found.to_pandas() if found.num_rows else None

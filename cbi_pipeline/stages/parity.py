@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -65,20 +65,31 @@ def metrics_by_sql(
     warehouse.merge(OUT_OF_FOLD.name, records)
     prices = [reference for reference in raw if reference.table in ("futures_daily", "futures_curve")]
     warehouse.merge(REALIZED_PRICES.name, realized_price_rows(prices, run_id=run_id))
-    sql, parameters = metric_parity_query(scorecard, entry, prices, costs)
+    days = own["as_of_date"].min().date(), own["as_of_date"].max().date()
+    sql, parameters = metric_parity_query(scorecard, entry, days, prices, costs)
     return {row.pop("horizon_months"): row for row in warehouse.query(sql, parameters).to_pylist()}
 
 
 def metric_parity_query(
-    scorecard: ScorecardRef, entry: str, prices: Sequence[RawTableRef], costs: Mapping[str, float]
+    scorecard: ScorecardRef,
+    entry: str,
+    days: tuple[date, date],
+    prices: Sequence[RawTableRef],
+    costs: Mapping[str, float],
 ) -> tuple[str, dict[str, Any]]:
-    """The SQL that computes the metrics of an entry again, and its parameters."""
+    """The SQL that computes the metrics of an entry again, and its parameters.
+
+    Args:
+        days: first and last as-of date of the entry's rows.
+    """
     from cbi_pipeline.evaluation.profit_and_loss import TradingCosts
 
     sql = (files("cbi_pipeline.warehouse") / "sql" / "metric_parity.sql").read_text(encoding="utf-8")
     return sql, {
         "scorecard_id": scorecard.scorecard_id,
         "entry": entry,
+        "first_day": days[0],
+        "last_day": days[1],
         "dataset_version": prices[0].dataset_version,
         "cost_cents_per_lb": TradingCosts(**costs).cents_per_lb,
     }

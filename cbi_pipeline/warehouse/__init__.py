@@ -1,4 +1,4 @@
-"""Where forecasts and metrics are published: one interface, and DuckDB as the embedded default.
+"""Where forecasts and metrics are published: one interface; DuckDB as the embedded default, BigQuery of record.
 
 Importing this package loads no database driver: drivers load when a warehouse is first used.
 """
@@ -8,12 +8,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbi_pipeline.warehouse.base import MergeResult, Warehouse
+from cbi_pipeline.warehouse.bigquery import BigQueryWarehouse
 from cbi_pipeline.warehouse.duckdb import DuckDBWarehouse
 
 if TYPE_CHECKING:
+    from google.cloud import bigquery
+
     from cbi_pipeline.settings import Settings
 
-__all__ = ["DuckDBWarehouse", "MergeResult", "Warehouse", "open_warehouse"]
+__all__ = ["BigQueryWarehouse", "DuckDBWarehouse", "MergeResult", "Warehouse", "named_warehouse", "open_warehouse"]
+
+
+def named_warehouse(
+    settings: Settings, *, client: bigquery.Client | None = None, writer: str | None = None
+) -> DuckDBWarehouse | BigQueryWarehouse:
+    """The warehouse that the settings name, as it stands.
+
+    Args:
+        settings: the run's settings.
+        client: an open client of BigQuery; made from the environment by default.
+        writer: what a run that may be repeated is called; see `BigQueryWarehouse`.
+    """
+    if settings.warehouse == "duckdb":
+        return DuckDBWarehouse(settings.warehouse_path)
+    return BigQueryWarehouse(
+        settings.gcp_project,
+        settings.bigquery_dataset,
+        settings.bigquery_location,
+        maximum_bytes_billed=settings.maximum_bytes_billed,
+        storage_api=settings.bigquery_storage_api,
+        client=client,
+        writer=writer,
+    )
 
 
 def open_warehouse(settings: Settings, *, migrate: bool = True) -> Warehouse:
@@ -26,7 +52,7 @@ def open_warehouse(settings: Settings, *, migrate: bool = True) -> Warehouse:
     Raises:
         WarehouseError: it cannot be opened, or a table differs from its contract.
     """
-    warehouse = DuckDBWarehouse(settings.warehouse_path)
+    warehouse = named_warehouse(settings)
     if migrate:
         warehouse.migrate()
     return warehouse

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from cbi_pipeline.warehouse.migrations import Migration
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
     import pyarrow as pa
 
@@ -29,6 +33,14 @@ class MergeResult:
         return f"{self.inserted} inserted, {self.unchanged} unchanged"
 
 
+@dataclass(frozen=True, slots=True)
+class MigrationState:
+    """A migration and when it was applied; None while it is pending."""
+
+    migration: Migration
+    applied_at: datetime | None
+
+
 class Warehouse(Protocol):
     """Tables of `contracts.warehouse` and the views of `warehouse/sql`, in one database.
 
@@ -41,8 +53,28 @@ class Warehouse(Protocol):
         """Where the tables are, in a form to print."""
         ...
 
-    def migrate(self) -> None:
-        """Create missing tables and all views; refuse tables that differ from their contract."""
+    def migrate(self) -> tuple[Migration, ...]:
+        """Apply the pending migrations and replace views that differ; refuse tables that differ from their contract."""
+        ...
+
+    def migration_states(self) -> tuple[MigrationState, ...]:
+        """Every migration of this code, and when it was applied."""
+        ...
+
+    def differences(self) -> list[str]:
+        """In what tables and views differ from their contracts, in words; empty if in nothing."""
+        ...
+
+    def full_name(self, name: str) -> str:
+        """Name of a table or view by which its database finds it from anywhere."""
+        ...
+
+    def console_url(self, name: str) -> str | None:
+        """Page on which a browser shows a table or view; None if there is none."""
+        ...
+
+    def row_count(self, name: str) -> int:
+        """Rows of a table or view."""
         ...
 
     def merge(self, table_name: str, rows: Rows) -> MergeResult:

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES, WarehouseTable
+from cbi_pipeline.contracts.warehouse import SCHEMA_MIGRATIONS, WAREHOUSE_TABLES
 from cbi_pipeline.errors import WarehouseError
 from cbi_pipeline.warehouse import statements
-from cbi_pipeline.warehouse.base import MergeResult
-from cbi_pipeline.warehouse.dialect import to_duckdb
-from cbi_pipeline.warehouse.rows import describe_key, stage
+from cbi_pipeline.warehouse.base import MergeResult, MigrationState
+from cbi_pipeline.warehouse.dialect import check_query, to_duckdb
+from cbi_pipeline.warehouse.migrations import Migration, migrations, pending
+from cbi_pipeline.warehouse.rows import find_contract, stage, would_change
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,25 +52,81 @@ class DuckDBWarehouse:
         """Path of the database file."""
         return str(self.path)
 
-    def migrate(self) -> None:
-        """Create missing tables and all views, in one transaction.
+    def migrate(self) -> tuple[Migration, ...]:
+        """Apply the pending migrations and make all views, in one transaction.
+
+        Returns:
+            The migrations that were applied.
 
         Raises:
-            WarehouseError: an existing table differs from its contract (nothing is changed then),
-                or the file cannot be opened.
+            WarehouseError: a table differs from its contract, or newer code has migrated the file (nothing is changed
+                then), or the file cannot be opened.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
-        def work(connection: duckdb.DuckDBPyConnection) -> None:
+        def work(connection: duckdb.DuckDBPyConnection) -> tuple[Migration, ...]:
             connection.begin()
-            for table in WAREHOUSE_TABLES.values():
-                connection.execute(to_duckdb(statements.create_table(table)))
-                self._check_table(connection, table)
+            connection.execute(to_duckdb(statements.create_table(SCHEMA_MIGRATIONS)))
+            due = pending(_applied(connection), self.location)
+            for migration in due:
+                for statement in migration.statements:
+                    connection.execute(to_duckdb(statement))
+                connection.register(_STAGING, stage(SCHEMA_MIGRATIONS, [migration.record()]))
+                connection.execute(to_duckdb(statements.insert_new(SCHEMA_MIGRATIONS, _STAGING)))
+            if different := _differences(connection):
+                raise WarehouseError(
+                    self.location,
+                    f"The tables differ from their contracts: {'; '.join(different)}.",
+                    "move the file away and run again to get a new one, or alter the tables; published rows are in it.",
+                )
             for name, query in statements.view_queries().items():
                 connection.execute(to_duckdb(f"CREATE OR REPLACE VIEW {name} AS {query}"))
             connection.commit()
+            return due
 
-        self._run(work, subject=self.location, read_only=False)
+        return self._run(work, subject=self.location, read_only=False)
+
+    def migration_states(self) -> tuple[MigrationState, ...]:
+        """Every migration of this code, and when it was applied to this file."""
+        self._require_file()
+        sql = "SELECT version, sha256, created_at FROM schema_migrations"
+
+        def work(connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[str, Any]]:
+            known = _definition(connection, SCHEMA_MIGRATIONS.name)
+            rows = connection.sql(sql).to_arrow_table().to_pylist() if known else []
+            return {row["version"]: (row["sha256"], row["created_at"]) for row in rows}
+
+        applied = self._run(work, subject=self.location, read_only=True)
+        pending({version: sha256 for version, (sha256, _) in applied.items()}, self.location)
+        return tuple(MigrationState(one, applied.get(one.version, ("", None))[1]) for one in migrations())
+
+    def differences(self) -> list[str]:
+        """In what tables and views differ from their contracts, in words."""
+        self._require_file()
+
+        def work(connection: duckdb.DuckDBPyConnection) -> list[str]:
+            views = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+            missing = [f"view {name} is missing" for name in statements.view_queries() if name not in views]
+            return [*_differences(connection), *missing]
+
+        return self._run(work, subject=self.location, read_only=True)
+
+    def full_name(self, name: str) -> str:
+        """`<file name>.main.<table>`, as DuckDB calls it where the file is attached."""
+        return f"{self.path.stem}.main.{name}"
+
+    def console_url(self, name: str) -> str | None:
+        """None: a file has no page."""
+        return None
+
+    def row_count(self, name: str) -> int:
+        """Rows of a table or view."""
+        self._require_file()
+
+        def work(connection: duckdb.DuckDBPyConnection) -> int:
+            return connection.table(name).count("*").fetchall()[0][0]
+
+        return self._run(work, subject=f"{self.location}, {name}", read_only=True)
 
     def merge(self, table_name: str, rows: Rows) -> MergeResult:
         """Insert the rows whose key is new: all of them, or none.
@@ -82,11 +139,8 @@ class DuckDBWarehouse:
             WarehouseError: a row breaks the contract, or would change a published row (the message
                 names rows and columns); nothing is written then.
         """
-        table = WAREHOUSE_TABLES.get(table_name)
-        if table is None:
-            raise WarehouseError(table_name, f"The warehouse has only {list(WAREHOUSE_TABLES)}.", "name one of them.")
+        table = find_contract(table_name)
         staged = stage(table, rows)
-
         self._require_file()
 
         def work(connection: duckdb.DuckDBPyConnection) -> MergeResult:
@@ -94,7 +148,7 @@ class DuckDBWarehouse:
             connection.begin()
             changed = connection.sql(to_duckdb(statements.changed_rows(table, _STAGING))).to_arrow_table()
             if changed.num_rows:
-                raise _would_change(table, changed.to_pylist())
+                raise would_change(table, changed.to_pylist())
             counted = connection.execute(to_duckdb(statements.insert_new(table, _STAGING))).fetchall()
             connection.commit()
             inserted = int(counted[0][0])
@@ -108,6 +162,7 @@ class DuckDBWarehouse:
         Raises:
             WarehouseError: the statement is not valid, writes, or its parameters do not match.
         """
+        check_query(sql, params)
         translated = to_duckdb(sql)
         self._require_file()
 
@@ -145,21 +200,24 @@ class DuckDBWarehouse:
         if not self.path.exists():
             raise WarehouseError(self.location, "The warehouse does not exist yet.", _MIGRATE)
 
-    def _check_table(self, connection: duckdb.DuckDBPyConnection, table: WarehouseTable) -> None:
-        """Compare a table with one made from its contract in an empty database."""
-        import duckdb
 
-        with duckdb.connect(":memory:") as scratch:
+def _applied(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
+    return dict(connection.execute("SELECT version, sha256 FROM schema_migrations").fetchall())
+
+
+def _differences(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Compare every table with one made from its contract in an empty database."""
+    import duckdb
+
+    different = []
+    with duckdb.connect(":memory:") as scratch:
+        for table in (SCHEMA_MIGRATIONS, *WAREHOUSE_TABLES.values()):
             scratch.execute(to_duckdb(statements.create_table(table)))
-            expected = _definition(scratch, table.name)
-        found = _definition(connection, table.name)
-        if found != expected:
-            raise WarehouseError(
-                f"{self.location}, table {table.name}",
-                "The table differs from its contract: "
-                f"has {sorted(found - expected)}, should have {sorted(expected - found)}.",
-                "move the file away and run again to get a new one, or alter the table; published rows are in it.",
-            )
+            expected, found = _definition(scratch, table.name), _definition(connection, table.name)
+            if found != expected:
+                has, lacks = sorted(found - expected), sorted(expected - found)
+                different.append(f"table {table.name} has {has}, should have {lacks}")
+    return different
 
 
 def _definition(connection: duckdb.DuckDBPyConnection, table_name: str) -> set[tuple[str, ...]]:
@@ -214,21 +272,3 @@ def _remedy(error: duckdb.Error) -> str:
     if isinstance(error, duckdb.IOException):
         return "check CBI's warehouse path, its permissions and the free disk space."
     return "correct the statement or its parameters."
-
-
-def _would_change(table: WarehouseTable, changed: list[dict[str, Any]]) -> WarehouseError:
-    """The refusal of a write, with up to `MAX_REPORTED_ROWS` rows: each differing column, stored and offered."""
-    described = [
-        f"{describe_key(table, row)} "
-        + ", ".join(
-            f"{name}: stored {row[f'stored_{name}']!r}, offered {row[f'offered_{name}']!r}"
-            for name in table.published_columns
-            if row[f"stored_{name}"] != row[f"offered_{name}"]
-        )
-        for row in changed
-    ]
-    return WarehouseError(
-        "; ".join(described),
-        f"Published rows never change, {changed[0]['changed_rows']} would; nothing was written.",
-        "publish the new values under another key (model_version, scorecard_id), or find out why they differ.",
-    )

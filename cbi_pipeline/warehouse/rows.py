@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cbi_pipeline.contracts.warehouse import BigQueryType
+from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES, BigQueryType
 from cbi_pipeline.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -48,9 +48,39 @@ def stage(table: WarehouseTable, rows: Rows) -> pa.Table:
     return staged
 
 
+def find_contract(table_name: str) -> WarehouseTable:
+    """Contract of a table of the warehouse.
+
+    Raises:
+        WarehouseError: it has no such table.
+    """
+    table = WAREHOUSE_TABLES.get(table_name)
+    if table is None:
+        raise WarehouseError(table_name, f"The warehouse has only {list(WAREHOUSE_TABLES)}.", "name one of them.")
+    return table
+
+
 def describe_key(table: WarehouseTable, row: dict[str, Any]) -> str:
     """Name a row by its key, for a message."""
     return f"{table.name} ({', '.join(f'{name}={row[name]}' for name in table.key)})"
+
+
+def would_change(table: WarehouseTable, changed: Sequence[dict[str, Any]]) -> WarehouseError:
+    """The refusal of a write, with up to `MAX_REPORTED_ROWS` rows: each differing column, stored and offered."""
+    described = [
+        f"{describe_key(table, row)} "
+        + ", ".join(
+            f"{name}: stored {row[f'stored_{name}']!r}, offered {row[f'offered_{name}']!r}"
+            for name in table.published_columns
+            if row[f"stored_{name}"] != row[f"offered_{name}"]
+        )
+        for row in changed
+    ]
+    return WarehouseError(
+        "; ".join(described),
+        f"Published rows never change, {changed[0]['changed_rows']} would; nothing was written.",
+        "publish the new values under another key (model_version, scorecard_id), or find out why they differ.",
+    )
 
 
 def _offered_columns(table: WarehouseTable, rows: Rows) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from cbi_pipeline.evaluation.gates import PARITY_METRICS
@@ -51,7 +53,10 @@ def test_outcomes_are_those_of_the_prices_whatever_the_forecast_rows_say(lineage
     settings = settings_beside(tmp_path / "models")
     honest = by_sql(lineage, settings, "tcn")
     change_warehouse(settings, "UPDATE realized_prices SET close = close * 1.1 WHERE trade_date > '2023-06-01'")
-    sql, given = parity.metric_parity_query(lineage.scorecard, "tcn", lineage.price_tables, settings.trading_costs)
+    days = date(2000, 1, 3), date(2024, 12, 31)
+    sql, given = parity.metric_parity_query(
+        lineage.scorecard, "tcn", days, lineage.price_tables, settings.trading_costs
+    )
     changed = warehouse_of(settings).query(sql, given).to_pylist()
     assert len(changed) == len(honest) == 4
     assert all(row["mape"] != pytest.approx(honest[row["horizon_months"]]["mape"], rel=0.005) for row in changed)

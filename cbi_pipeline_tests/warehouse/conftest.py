@@ -1,4 +1,4 @@
-"""Rows with known numbers and an empty warehouse, for tests of storage alone."""
+"""Rows with known numbers and an empty warehouse, in DuckDB and in BigQuery, for tests of storage alone."""
 
 from __future__ import annotations
 
@@ -10,16 +10,47 @@ from typing import Any
 import pytest
 
 from cbi_pipeline.contracts.forecast import ForecastRow
-from cbi_pipeline.warehouse import DuckDBWarehouse
+from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
+from cbi_pipeline.warehouse import BigQueryWarehouse, DuckDBWarehouse
+from cbi_pipeline_tests.bigquery_server import PROJECT, REGION
 
 RowMaker = Callable[..., dict[str, Any]]
 
 
+Warehouse = DuckDBWarehouse | BigQueryWarehouse
+
+
 @pytest.fixture
-def warehouse(tmp_path: Path) -> DuckDBWarehouse:
+def duckdb_warehouse(tmp_path: Path) -> DuckDBWarehouse:
+    """An empty warehouse in a file."""
     made = DuckDBWarehouse(tmp_path / "folder" / "warehouse.duckdb")
     made.migrate()
     return made
+
+
+@pytest.fixture(scope="session")
+def _migrated() -> set[str]:
+    """Datasets that are in place: to make one takes seconds, to empty it a moment."""
+    return set()
+
+
+@pytest.fixture
+def bigquery_warehouse(gcp_environment: None, _migrated: set[str]) -> BigQueryWarehouse:
+    """An empty warehouse in BigQuery; its dataset is shared by the tests of a session, one after the other."""
+    made = BigQueryWarehouse(PROJECT, "cbi", REGION, retry_seconds=10)
+    if "cbi" not in _migrated:
+        made.migrate()
+        _migrated.add("cbi")
+    for table in WAREHOUSE_TABLES:
+        if made.row_count(table):
+            made._client.query_and_wait(f"TRUNCATE TABLE `{made.full_name(table)}`")
+    return made
+
+
+@pytest.fixture(params=["duckdb", "bigquery"])
+def warehouse(request: pytest.FixtureRequest) -> Warehouse:
+    """An empty warehouse, once of each kind."""
+    return request.getfixturevalue(f"{request.param}_warehouse")
 
 
 @pytest.fixture

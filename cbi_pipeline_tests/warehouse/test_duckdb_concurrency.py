@@ -59,6 +59,11 @@ for batch in range(50):
 """
 
 
+@pytest.fixture
+def warehouse(duckdb_warehouse):
+    return duckdb_warehouse
+
+
 def start(script: str, warehouse: DuckDBWarehouse, row: dict, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROLOGUE + script, warehouse.location, ForecastRow(**row).model_dump_json()]
     return subprocess.Popen(

@@ -21,6 +21,11 @@ from cbi_pipeline.warehouse import DuckDBWarehouse, MergeResult
 ALL_ROWS = "SELECT * FROM predictions ORDER BY as_of_date, horizon_months, model_version"
 
 
+@pytest.fixture
+def warehouse(duckdb_warehouse):
+    return duckdb_warehouse
+
+
 def stored(warehouse: DuckDBWarehouse, table: str = "predictions") -> list[dict]:
     return warehouse.query(f"SELECT * FROM {table} ORDER BY created_at").to_pylist()
 
@@ -67,7 +72,7 @@ def test_migrate_refuses_a_table_that_differs_from_its_contract(warehouse, alter
     with duckdb.connect(warehouse.path) as connection:
         connection.execute("DROP VIEW vw_latest_forecast")
         connection.execute(alteration)
-    with pytest.raises(WarehouseError, match=r"differs from its contract") as refusal:
+    with pytest.raises(WarehouseError, match=r"differ from their contracts") as refusal:
         warehouse.migrate()
     assert named in str(refusal.value)
     with pytest.raises(WarehouseError, match="vw_latest_forecast"):

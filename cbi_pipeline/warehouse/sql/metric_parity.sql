@@ -1,7 +1,8 @@
 -- Metrics of one entry of a scorecard, from its stored out-of-fold rows and the stored prices of its bundle, as
 -- evaluation/metrics.py and evaluation/profit_and_loss.py define them. Outcomes are the closes of the target dates; the P&L of every horizon
 -- ends on the earliest of their last target dates.
--- Read by stages/parity.py; parameters: scorecard_id, entry, dataset_version, cost_cents_per_lb (one side of a trade).
+-- Read by stages/parity.py; parameters: scorecard_id, entry, first_day and last_day (of its as-of dates), dataset_version,
+-- cost_cents_per_lb (one side of a trade).
 WITH prices AS (
   SELECT trade_date, close, contract_return, is_roll
   FROM realized_prices
@@ -23,7 +24,7 @@ scored AS (
     p.close AS realised_price
   FROM out_of_fold_forecasts AS f
   JOIN prices AS p ON p.trade_date = f.target_date
-  WHERE f.scorecard_id = @scorecard_id AND f.entry = @entry
+  WHERE f.as_of_date BETWEEN @first_day AND @last_day AND f.scorecard_id = @scorecard_id AND f.entry = @entry
 ),
 errors AS (
   SELECT

@@ -1,0 +1,163 @@
+"""What BigQuery says of datasets, tables and views, compared with the contracts; and the datasets themselves.
+
+Only metadata is read here: no job is run and no byte is billed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from cbi_pipeline.contracts.warehouse import SCHEMA_MIGRATIONS, WAREHOUSE_TABLES, WarehouseTable
+from cbi_pipeline.errors import WarehouseError
+from cbi_pipeline.warehouse.dialect import same_query
+from cbi_pipeline.warehouse.statements import LABELS
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from cbi_pipeline.contracts.warehouse_views import WarehouseView
+
+DAY_MILLISECONDS: Final = 24 * 60 * 60 * 1000
+_DATASETS: Final = {
+    "": "Tables of CBI: forecasts, metrics, verdicts. Rows never change.",
+    "_views": "Views of CBI, which dashboards read.",
+    "_staging": "Rows of CBI on their way into a table; every table here is removed after a day.",
+}
+_LEGACY_NAMES: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+
+
+class Catalogue:
+    """Metadata of the datasets of one warehouse.
+
+    Args:
+        client: an open client.
+        project, dataset, region: as in `BigQueryWarehouse`.
+        retry: of every request.
+        full_name: `project.dataset.table` of a table or view.
+    """
+
+    def __init__(
+        self,
+        client: bigquery.Client,
+        project: str,
+        dataset: str,
+        region: str,
+        retry: Any,
+        full_name: Callable[[str], str],
+    ) -> None:
+        self._client, self._project, self._dataset, self._region = client, project, dataset, region
+        self._retry, self._full_name = retry, full_name
+
+    def ensure_datasets(self) -> None:
+        """Make the datasets that are missing.
+
+        Raises:
+            WarehouseError: one is in another region.
+        """
+        from google.api_core.exceptions import NotFound
+        from google.cloud import bigquery
+
+        for suffix, description in _DATASETS.items():
+            name = f"{self._project}.{self._dataset}{suffix}"
+            try:
+                found = self._client.get_dataset(name, retry=self._retry)
+            except NotFound:
+                made = bigquery.Dataset(name)
+                made.location, made.description, made.labels = self._region, description, LABELS
+                if suffix == "_staging":
+                    made.default_table_expiration_ms = DAY_MILLISECONDS
+                found = self._client.create_dataset(made, exists_ok=True, retry=self._retry)
+            self._require_region(name, str(found.location))
+
+    def _require_region(self, name: str, region: str) -> None:
+        if region.lower() != self._region.lower():
+            raise WarehouseError(
+                f"dataset {name}",
+                f"It is in {region}, every dataset and job of this warehouse must be in {self._region}.",
+                f"set CBI_BIGQUERY_LOCATION={region}, or name a dataset in {self._region} with CBI_BIGQUERY_DATASET.",
+            )
+
+    def find(self, name: str) -> bigquery.Table | None:
+        """A table or view; None if there is none."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return self._client.get_table(self._full_name(name), retry=self._retry)
+        except NotFound:
+            return None
+
+    def table_differences(self, *, structure_only: bool) -> list[str]:
+        """In what the tables differ from their contracts, in words.
+
+        Args:
+            structure_only: leave out descriptions and labels, which no row depends on.
+        """
+        different = []
+        for contract in (SCHEMA_MIGRATIONS, *WAREHOUSE_TABLES.values()):
+            found = self.find(contract.name)
+            if found is None:
+                different.append(f"table {contract.name} is missing")
+                continue
+            expected, actual = _expected(contract, structure_only), _actual(found, structure_only)
+            different += [
+                f"table {contract.name}: {fact} is {actual.get(fact)}, should be {expected.get(fact)}"
+                for fact in sorted(expected.keys() | actual.keys())
+                if expected.get(fact) != actual.get(fact)
+            ]
+        return different
+
+    def view_difference(self, view: WarehouseView, query: str) -> str | None:
+        """In what a view differs from its file, in words; None if in nothing."""
+        found = self.find(view.name)
+        if found is None:
+            return f"view {view.name} is missing"
+        if not found.view_query or not same_query(found.view_query, query):
+            return f"view {view.name} has another query"
+        return None if found.description == view.description else f"view {view.name} has another description"
+
+    def authorise_views(self) -> None:
+        """Let the views' dataset read the tables' dataset, so that a reader of views needs no right on tables."""
+        from google.cloud import bigquery
+
+        views = {"projectId": self._project, "datasetId": f"{self._dataset}_views"}
+        dataset = self._client.get_dataset(f"{self._project}.{self._dataset}", retry=self._retry)
+        granted = [entry.entity_id["dataset"] for entry in dataset.access_entries if entry.entity_type == "dataset"]
+        if views not in granted:
+            entry = bigquery.AccessEntry(entity_type="dataset", entity_id={"dataset": views, "targetTypes": ["VIEWS"]})
+            dataset.access_entries = [*dataset.access_entries, entry]
+            self._client.update_dataset(dataset, ["access_entries"], retry=self._retry)
+
+
+def _expected(contract: WarehouseTable, structure_only: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "column order": contract.column_names,
+        "partition": (contract.partition_unit, contract.partition_by),
+        "clustering": contract.cluster_by,
+        "primary key": contract.key,
+        **{f"column {column.name}": f"{column.type} {column.mode}" for column in contract.columns},
+    }
+    if not structure_only:
+        facts |= {"description": contract.description, "labels": LABELS}
+        facts |= {f"description of {column.name}": column.description for column in contract.columns}
+    return facts
+
+
+def _actual(found: bigquery.Table, structure_only: bool) -> dict[str, Any]:
+    partition = found.time_partitioning
+    constraints = found.table_constraints
+    key = constraints.primary_key if constraints is not None else None
+    facts: dict[str, Any] = {
+        "column order": tuple(field.name for field in found.schema),
+        "partition": (partition.type_, partition.field) if partition is not None else None,
+        "clustering": tuple(found.clustering_fields or ()),
+        "primary key": tuple(key.columns) if key is not None else (),
+        **{
+            f"column {field.name}": f"{_LEGACY_NAMES.get(field.field_type, field.field_type)} {field.mode}"
+            for field in found.schema
+        },
+    }
+    if not structure_only:
+        facts |= {"description": found.description, "labels": dict(found.labels)}
+        facts |= {f"description of {field.name}": field.description for field in found.schema}
+    return facts
