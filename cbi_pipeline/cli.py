@@ -17,6 +17,7 @@ from cbi_pipeline import __version__
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
 from cbi_pipeline.cli_sources import sources_app
+from cbi_pipeline.cli_warehouse import warehouse_app
 from cbi_pipeline.errors import BundleError, CbiError, SettingsError
 from cbi_pipeline.profiles import ProfileName
 from cbi_pipeline.settings import (
@@ -42,6 +43,7 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
 app.add_typer(sources_app, name="sources")
+app.add_typer(warehouse_app, name="warehouse")
 
 INTERRUPTED = 130
 """Exit code with which typer answers Ctrl-C."""
@@ -272,6 +274,7 @@ def _execute(settings: Settings, job: str) -> None:
     from cbi_pipeline import stages
     from cbi_pipeline.orchestration.run import execute_job, reference_path
     from cbi_pipeline.reports.console import RunDisplay, forecast_table, status_reasons
+    from cbi_pipeline.warehouse import named_warehouse
 
     display = RunDisplay(console)
     with display.live():
@@ -295,7 +298,7 @@ def _execute(settings: Settings, job: str) -> None:
     if computed:
         console.print(f"Computed: {', '.join(computed)}.", highlight=False)
     console.print(
-        f"Forecast rows: {outcome.published}. Warehouse: {settings.warehouse_path}\n"
+        f"Forecast rows: {outcome.published}. Warehouse: {named_warehouse(settings).location}\n"
         f"Model: {outcome.model_path}\n"
         f"Data: {data.dataset_version} in {data.bundle_path}\n"
         f"UI: `make ui`, then http://127.0.0.1:3000/asset-groups\n"

@@ -22,7 +22,8 @@ def build_definitions(
     settings = settings or load_settings()
     return dg.Definitions(
         assets=[
-            *dg.load_assets_from_modules([raw, features, selection, evaluation, serving, warehouse]),
+            *dg.load_assets_from_modules([raw, features, selection, evaluation, serving]),
+            *_stored_in(settings.warehouse),
             training.build_trained_models(get_profile(settings.profile)),
         ],
         asset_checks=ALL_CHECKS,
@@ -31,6 +32,15 @@ def build_definitions(
         executor=dg.in_process_executor,
         resources={**build_resources(settings), **(resource_overrides or {})},
     )
+
+
+def _stored_in(kind: str) -> list[dg.AssetsDefinition]:
+    """The assets of tables and views, marked with the kind of warehouse that holds them."""
+    return [
+        asset.map_asset_specs(lambda spec: spec.replace_attributes(kinds={kind}))
+        for asset in dg.load_assets_from_modules([warehouse])
+        if isinstance(asset, dg.AssetsDefinition)
+    ]
 
 
 defs = build_definitions()

@@ -20,6 +20,7 @@ from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, is_data
 from cbi_pipeline.errors import BundleError, StoreError
 
 if TYPE_CHECKING:
+    from google.cloud import storage
     from google.cloud.storage import Blob, Bucket
 
 RETRY_SECONDS: Final = 60.0
@@ -40,13 +41,14 @@ class GcsBundleStore:
     Args:
         uri: `gs://bucket` or `gs://bucket/prefix`.
         retry_seconds: how long a call is tried again after an error that may pass (429, 5xx, a lost connection).
+        client: an open client; made from the environment when first needed by default.
     """
 
-    def __init__(self, uri: str, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(self, uri: str, retry_seconds: float = RETRY_SECONDS, *, client: storage.Client | None = None) -> None:
         self.location = uri.rstrip("/")
         self._bucket_name, _, prefix = self.location.removeprefix("gs://").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._client = retry_seconds, client
 
     def sealed(self, after: str = "") -> tuple[str, ...]:
         """Versions of the finished bundles that are newer than `after`, oldest first."""
@@ -127,7 +129,7 @@ class GcsBundleStore:
     def _bucket(self) -> Bucket:
         from google.cloud import storage
 
-        return storage.Client(project=None).bucket(self._bucket_name)
+        return (self._client or storage.Client(project=None)).bucket(self._bucket_name)
 
     @cached_property
     def _retry(self) -> Any:

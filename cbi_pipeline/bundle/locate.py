@@ -12,7 +12,7 @@ from cbi_pipeline.atomic import IGNORED_NAMES
 from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.gcs import GcsBundleStore
 from cbi_pipeline.bundle.store import BundleStatus, Latest, LocalBundleStore
-from cbi_pipeline.bundle.sync import sync_bundle, sync_newest
+from cbi_pipeline.bundle.sync import RemoteStore, sync_bundle, sync_newest
 from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.contracts.manifest import Manifest
 from cbi_pipeline.errors import BundleError
@@ -106,7 +106,10 @@ def find_local_bundle(bundles_dir: Path, version: str) -> LocatedBundle:
 
 
 def find_remote_bundle(
-    settings: RemoteFolders, version: str | None = None, progress: Callable[[str], None] | None = None
+    settings: RemoteFolders,
+    version: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    store: RemoteStore | None = None,
 ) -> LocatedBundle:
     """The bundle of a run whose bundles are published in a bucket: copied to this machine and verified.
 
@@ -114,12 +117,13 @@ def find_remote_bundle(
         settings: where bundles are published, and the folder of this machine's copies.
         version: the dataset_version to use; the newest sound one by default.
         progress: told in a few words what is being copied.
+        store: the bucket that the settings name, if it is open already.
 
     Raises:
         BundleError: that bundle is at fault, or there is no sound one; nothing stands in for it.
         StoreError: the store cannot be read.
     """
-    store = GcsBundleStore(settings.bundle_uri)
+    store = store or GcsBundleStore(settings.bundle_uri)
     skipped: tuple[BundleStatus, ...] = ()
     if version is None:
         found, skipped = sync_newest(store, settings.bundles_dir, progress)

@@ -151,10 +151,15 @@ class PredictionsRef(ArtifactRef):
 
 
 class WarehouseRef(Reference):
-    """A table or view of the warehouse after a write."""
+    """A table or view of the warehouse after a write.
+
+    `full_name` is how its database finds it from anywhere; `console_url` the page that shows it, if there is one.
+    """
 
     name: str
     location: str
+    full_name: str
+    console_url: str | None = None
     rows: int
     inserted: int
     unchanged: int

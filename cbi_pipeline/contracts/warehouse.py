@@ -168,6 +168,34 @@ METRICS: Final = WarehouseTable(
     cluster_by=("horizon_months", "metric"),
 )
 
+SCORECARDS: Final = WarehouseTable(
+    name="scorecards",
+    description="One evaluation: what was evaluated, on which days, and what won it. Its figures are in metrics.",
+    columns=(
+        WarehouseColumn("scorecard_id", "STRING", "hash of the cells, features, anchors and scalers, and of the code"),
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle it was first made from"),
+        WarehouseColumn("feature_hash", "STRING", "hash of the feature catalogue"),
+        WarehouseColumn("profile", "STRING", "profile of the run that first wrote the row"),
+        WarehouseColumn("winner", "STRING", "entry of the leaderboard that won the bake-off"),
+        WarehouseColumn("winner_reason", "STRING", "by how much, in words"),
+        WarehouseColumn("entries", "INT64", "entries of the leaderboard"),
+        WarehouseColumn("folds", "INT64", "walk-forward folds"),
+        WarehouseColumn("first_as_of_date", "DATE", "first trade date that a forecast was scored from"),
+        WarehouseColumn("last_as_of_date", "DATE", "last trade date that a forecast was scored from"),
+        WarehouseColumn("out_of_fold_rows", "INT64", "out-of-fold forecasts behind it, all entries together"),
+        WarehouseColumn("features_key", "STRING", "hash of the tables and the code that made the features"),
+        WarehouseColumn("anchors_key", "STRING", "hash of all that made the anchors of the folds"),
+        WarehouseColumn("scalers_key", "STRING", "hash of all that made the scalers of the folds"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("scorecard_id",),
+    partition_by="created_at",
+    cluster_by=("scorecard_id",),
+    write_stamp=("profile", "dataset_version", "created_at", "run_id", "code_commit"),
+)
+
 EXPERIMENTS: Final = WarehouseTable(
     name="experiments",
     description="One network that was trained for one target, as one scorecard judged it.",
@@ -357,6 +385,7 @@ WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
     for table in (
         PREDICTIONS,
         METRICS,
+        SCORECARDS,
         EXPERIMENTS,
         OUT_OF_FOLD,
         REALIZED_PRICES,

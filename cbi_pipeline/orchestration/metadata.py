@@ -49,6 +49,17 @@ def warehouse_table_schema(table: WarehouseTable | WarehouseView) -> dg.TableSch
     )
 
 
+def storage_layout(table: WarehouseTable | WarehouseView) -> dict[str, str]:
+    """How BigQuery lays a table out; nothing for a view."""
+    if isinstance(table, WarehouseView):
+        return {}
+    return {
+        "partitioned_by": f"{table.partition_unit.lower()} of {table.partition_by}",
+        "clustered_by": ", ".join(table.cluster_by),
+        "key": ", ".join(table.key),
+    }
+
+
 def feature_schema() -> dg.TableSchema:
     """Column schema of the features: formula, unit, pillar and range, and the lineage of each as tags.
 

@@ -10,6 +10,8 @@ from cbi_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import torch
+    from google.cloud.bigquery import Client
+    from google.cloud.storage import Client as StorageClient
 
     from cbi_pipeline.bundle.locate import LocatedBundle
     from cbi_pipeline.bundle.sync import RemoteStore
@@ -60,7 +62,7 @@ class BundleStoreResource(dg.ConfigurableResource):
             progress.report(STAGE, 0, 1, text)
 
         if settings.bundle_uri:
-            return find_remote_bundle(settings, version, report)
+            return find_remote_bundle(settings, version, report, self.published())
         if version is not None:
             return find_local_bundle(settings.bundles_dir, version)
         return find_bundle(settings, report)
@@ -71,7 +73,12 @@ class BundleStoreResource(dg.ConfigurableResource):
         from cbi_pipeline.bundle.store import LocalBundleStore
 
         settings = self.run_settings.load()
-        return GcsBundleStore(settings.bundle_uri) if settings.bundle_uri else LocalBundleStore(settings.bundles_dir)
+        if not settings.bundle_uri:
+            return LocalBundleStore(settings.bundles_dir)
+        return GcsBundleStore(settings.bundle_uri, client=self._client())
+
+    def _client(self) -> "StorageClient | None":
+        return None
 
 
 class ArtifactStoreResource(dg.ConfigurableResource):
@@ -102,14 +109,24 @@ class WarehouseResource(dg.ConfigurableResource):
 
     run_settings: SettingsResource
     _warehouse: "Warehouse | None" = PrivateAttr(default=None)
+    _run_id: str | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Remember the run: a step of it that is repeated after a crash finds what it has begun."""
+        self._run_id = context.run_id
 
     def open(self) -> "Warehouse":
         """The warehouse that the settings name, its tables and views put in place by the first step of a run."""
-        from cbi_pipeline.warehouse import open_warehouse
+        from cbi_pipeline.warehouse import named_warehouse
 
         if self._warehouse is None:
-            self._warehouse = open_warehouse(self.run_settings.load())
+            warehouse = named_warehouse(self.run_settings.load(), client=self._client(), writer=self._run_id)
+            warehouse.migrate()
+            self._warehouse = warehouse
         return self._warehouse
+
+    def _client(self) -> "Client | None":
+        return None
 
 
 def build_resources(settings: Settings) -> dict[str, object]:
@@ -117,6 +134,12 @@ def build_resources(settings: Settings) -> dict[str, object]:
     from cbi_pipeline.orchestration.io import ReferenceIOManager
 
     run_settings = SettingsResource(values_json=settings.model_dump_json())
+    if settings.warehouse == "bigquery" or settings.bundle_uri:
+        from cbi_pipeline.orchestration.gcp import gcp_resources
+
+        of_google = gcp_resources(settings, run_settings)
+    else:
+        of_google = {}
     return {
         "io_manager": ReferenceIOManager(root=str(settings.dagster_dir / "references")),
         "device": DeviceResource(device=settings.device, threads=settings.threads),
@@ -125,4 +148,5 @@ def build_resources(settings: Settings) -> dict[str, object]:
         "artifact_store": ArtifactStoreResource(root=str(settings.artifacts_dir)),
         "model_registry": ModelRegistryResource(models_dir=str(settings.models_dir)),
         "warehouse": WarehouseResource(run_settings=run_settings),
+        **of_google,
     }

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from rich.table import Column, Table
 
-from cbi_pipeline.errors import CbiError
+from cbi_pipeline.errors import CbiError, WarehouseError
 from cbi_pipeline.settings import ENV_PREFIX, REPOSITORY_DIR, Settings, nearest_known, unknown_variables
 
 MIN_PYTHON: Final = (3, 11)
@@ -134,12 +134,15 @@ def _data(settings: Settings) -> Finding:
 
 
 def _warehouse(settings: Settings) -> Finding:
-    from cbi_pipeline.warehouse import open_warehouse
+    from cbi_pipeline.warehouse import named_warehouse
 
-    if not settings.warehouse_path.exists():
+    warehouse = named_warehouse(settings)
+    if settings.warehouse == "duckdb" and not settings.warehouse_path.exists():
         return Finding("warehouse", True, f"{settings.warehouse_path} is made by the first run")
-    rows = open_warehouse(settings, migrate=False).query("SELECT COUNT(*) AS n FROM predictions").to_pylist()[0]["n"]
-    return Finding("warehouse", True, f"{settings.warehouse_path}, {rows} forecast rows")
+    try:
+        return Finding("warehouse", True, f"{warehouse.location}, {warehouse.row_count('predictions')} forecast rows")
+    except WarehouseError as error:
+        return Finding("warehouse", False, f"{error.subject}: {error.rule} {error.fix}")
 
 
 def _disk(settings: Settings) -> Finding:

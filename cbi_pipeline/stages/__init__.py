@@ -24,6 +24,7 @@ from cbi_pipeline.stages.publishing import (
     publish_predictions,
     publish_realized_prices,
     publish_registry,
+    publish_scorecard,
     read_view,
     stored_table,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "publish_predictions",
     "publish_realized_prices",
     "publish_registry",
+    "publish_scorecard",
     "raw_table_references",
     "read_view",
     "refit_candidate",

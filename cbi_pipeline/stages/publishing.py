@@ -11,20 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 from cbi_pipeline import progress
 from cbi_pipeline.contracts import HORIZONS_MONTHS
-from cbi_pipeline.contracts.references import Cell, CellRef, PredictionsRef, RawTableRef, ScorecardRef, WarehouseRef
+from cbi_pipeline.contracts.references import (
+    Cell,
+    CellRef,
+    PredictionsRef,
+    RawTableRef,
+    ScorecardRef,
+    WarehouseRef,
+    WinnerRef,
+)
 from cbi_pipeline.contracts.warehouse import (
     EXPERIMENTS,
     METRICS,
     MODEL_REGISTRY,
     PREDICTIONS,
     REALIZED_PRICES,
+    SCORECARDS,
     WAREHOUSE_TABLES,
 )
 from cbi_pipeline.contracts.warehouse_views import WAREHOUSE_VIEWS
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.config import TARGETS, Target
 from cbi_pipeline.provenance import code_commit, content_key
-from cbi_pipeline.stages.evaluation import FULL_RESIDUAL_SUFFIX, RAW_SUFFIX, load_scores, pooled_metrics
+from cbi_pipeline.stages.evaluation import (
+    FULL_RESIDUAL_SUFFIX,
+    RAW_SUFFIX,
+    load_out_of_fold,
+    load_scores,
+    pooled_metrics,
+)
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.raw import load_raw_tables
 from cbi_pipeline.stages.serving import load_forecast_rows, stored_rows
@@ -121,6 +136,33 @@ def publish_registry(models_dir: Path, warehouse: Warehouse, *, run_id: str) -> 
     return table_reference(MODEL_REGISTRY.name, warehouse, result)
 
 
+def publish_scorecard(
+    scorecard: ScorecardRef, winner: WinnerRef, warehouse: Warehouse, *, profile: str, run_id: str
+) -> WarehouseRef:
+    """Write what was evaluated, on which days, and what won; an evaluation that is published stays as it is."""
+    rows, scores = load_out_of_fold(scorecard), load_scores(scorecard)
+    record = {
+        "scorecard_id": scorecard.scorecard_id,
+        "dataset_version": scorecard.dataset_version,
+        "feature_hash": scorecard.feature_hash,
+        "profile": profile,
+        "winner": winner.architecture,
+        "winner_reason": winner.reason,
+        "entries": scores["entry"].nunique(),
+        "folds": rows["fold"].nunique(),
+        "first_as_of_date": rows["as_of_date"].min().date(),
+        "last_as_of_date": rows["as_of_date"].max().date(),
+        "out_of_fold_rows": len(rows),
+        "features_key": scorecard.features_key,
+        "anchors_key": scorecard.anchors_key,
+        "scalers_key": scorecard.scalers_key,
+        "created_at": datetime.now(UTC),
+        "run_id": run_id,
+        "code_commit": code_commit(),
+    }
+    return table_reference(SCORECARDS.name, warehouse, warehouse.merge(SCORECARDS.name, [record]))
+
+
 def publish_realized_prices(prices: Sequence[RawTableRef], warehouse: Warehouse, *, run_id: str) -> WarehouseRef:
     """Write `realized_price_rows`; those of a bundle that is there already stay as they are."""
     rows = realized_price_rows(prices, run_id=run_id)
@@ -182,8 +224,7 @@ def _serving(models_dir: Path) -> Champion:
 
 def stored_table(name: str, warehouse: Warehouse) -> WarehouseRef:
     """A table that was written earlier in the run, as it stands."""
-    rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {WAREHOUSE_TABLES[name].name}").to_pylist()[0]["n"]
-    return WarehouseRef(name=name, location=warehouse.location, rows=rows, inserted=0, unchanged=rows)
+    return _reference(WAREHOUSE_TABLES[name].name, warehouse)
 
 
 def experiments(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -227,11 +268,8 @@ def _experiment(scorecard: ScorecardRef, cells: Sequence[CellRef], target: Targe
 def latest_forecast(warehouse: Warehouse) -> tuple[WarehouseRef, list[dict[str, Any]]]:
     """What dashboards see: the newest forecast of each horizon, as the view gives it."""
     rows = warehouse.latest_forecast()
-    reference = WarehouseRef(
-        name=LATEST_VIEW, location=warehouse.location, rows=len(rows), inserted=0, unchanged=len(rows)
-    )
     progress.finish(LATEST_VIEW, f"{len(rows)} rows", reused=None)
-    return reference, rows
+    return _reference(LATEST_VIEW, warehouse, rows=len(rows)), rows
 
 
 def read_view(name: str, warehouse: Warehouse) -> WarehouseRef:
@@ -240,14 +278,26 @@ def read_view(name: str, warehouse: Warehouse) -> WarehouseRef:
     Raises:
         WarehouseError: there is no such view, or its query fails.
     """
-    rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {WAREHOUSE_VIEWS[name].name}").to_pylist()[0]["n"]
-    return WarehouseRef(name=name, location=warehouse.location, rows=rows, inserted=0, unchanged=rows)
+    return _reference(WAREHOUSE_VIEWS[name].name, warehouse)
 
 
 def table_reference(table: str, warehouse: Warehouse, result: MergeResult) -> WarehouseRef:
     """What a write did to a table, reported to whoever listens to the run."""
     progress.finish(f"table {table}", str(result), reused=result.inserted == 0)
-    rows = warehouse.query(f"SELECT COUNT(*) AS n FROM {table}").to_pylist()[0]["n"]
+    return _reference(table, warehouse, result)
+
+
+def _reference(
+    name: str, warehouse: Warehouse, result: MergeResult | None = None, *, rows: int | None = None
+) -> WarehouseRef:
+    """A table or view as it stands; without a `result` nothing was written to it."""
+    rows = warehouse.row_count(name) if rows is None else rows
     return WarehouseRef(
-        name=table, location=warehouse.location, rows=rows, inserted=result.inserted, unchanged=result.unchanged
+        name=name,
+        location=warehouse.location,
+        full_name=warehouse.full_name(name),
+        console_url=warehouse.console_url(name),
+        rows=rows,
+        inserted=result.inserted if result else 0,
+        unchanged=result.unchanged if result else rows,
     )

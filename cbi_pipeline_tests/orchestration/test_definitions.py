@@ -52,6 +52,7 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | MARKET),
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
     "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
+    "warehouse/scorecards": ("warehouse", {"duckdb"}, {"scorecard", "bakeoff_winner"}),
     "warehouse/experiments": ("warehouse", {"duckdb"}, {"scorecard", "trained_models"}),
     "warehouse/gate_verdicts": ("warehouse", {"duckdb"}, {"scorecard"}),
     "warehouse/out_of_fold_forecasts": ("warehouse", {"duckdb"}, {"scorecard"}),
@@ -157,7 +158,7 @@ def test_retrain_is_everything(definitions):
 def test_daily_forecasts_and_trains_nothing(definitions):
     fitted = {"fitted_anchor", "fitted_scaler", "trained_models", "scorecard", "bakeoff_winner", "champion"}
     fitted |= {"feature_selection", "candidate"}
-    judged = {"metrics", "experiments", "gate_verdicts", "out_of_fold_forecasts", "model_registry"}
+    judged = {"metrics", "scorecards", "experiments", "gate_verdicts", "out_of_fold_forecasts", "model_registry"}
     judged |= {"feature_importance", "vw_model_leaderboard", "vw_gate_status"}
     assert job_assets(definitions, "daily") == set(LINEAGE) - fitted - {f"warehouse/{table}" for table in judged}
 

@@ -31,6 +31,7 @@ def test_keys_are_those_of_the_design():
     assert {name: table.key for name, table in WAREHOUSE_TABLES.items()} == {
         "predictions": ("as_of_date", "horizon_months", "model_version"),
         "metrics": ("scorecard_id", "entry", "horizon_months", "fold", "metric"),
+        "scorecards": ("scorecard_id",),
         "experiments": ("experiment_id", "scorecard_id"),
         "out_of_fold_forecasts": ("scorecard_id", "entry", "fold", "as_of_date", "horizon_months"),
         "realized_prices": ("trade_date", "dataset_version"),

@@ -13,6 +13,7 @@ from cbi_pipeline.contracts.references import (
     ScorecardRef,
     SelectionRef,
     WarehouseRef,
+    WinnerRef,
 )
 from cbi_pipeline.contracts.warehouse import (
     DATA_QUALITY,
@@ -24,11 +25,18 @@ from cbi_pipeline.contracts.warehouse import (
     OUT_OF_FOLD,
     PREDICTIONS,
     REALIZED_PRICES,
+    SCORECARDS,
     WarehouseTable,
 )
 from cbi_pipeline.contracts.warehouse_views import LATEST_FORECAST, WAREHOUSE_VIEWS, WarehouseView
 from cbi_pipeline.orchestration.cells import Cells
-from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, table, warehouse_table_schema
+from cbi_pipeline.orchestration.metadata import (
+    OWNERS,
+    RAW_ASSET_NAMES,
+    storage_layout,
+    table,
+    warehouse_table_schema,
+)
 from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseResource
 
 
@@ -39,10 +47,9 @@ def _asset(
     return dg.asset(
         key=["warehouse", contract.name],
         group_name="warehouse",
-        kinds={"duckdb"},
         owners=OWNERS,
         description=contract.description,
-        metadata={"dagster/column_schema": warehouse_table_schema(contract)},
+        metadata={"dagster/column_schema": warehouse_table_schema(contract), **storage_layout(contract)},
         **more,
     )
 
@@ -57,8 +64,9 @@ def _output(reference: WarehouseRef, **metadata: dg.MetadataValue) -> dg.Output[
         reference,
         metadata={
             "dagster/row_count": reference.rows,
-            "dagster/table_name": reference.name,
+            "dagster/table_name": reference.full_name,
             "location": reference.location,
+            **({"console": dg.MetadataValue.url(reference.console_url)} if reference.console_url else {}),
             "inserted": reference.inserted,
             "unchanged": reference.unchanged,
             **metadata,
@@ -82,6 +90,25 @@ def metrics(
     from cbi_pipeline import stages
 
     return _output(stages.publish_metrics(scorecard, warehouse.open(), run_id=context.run.run_id))
+
+
+@_asset(SCORECARDS)
+def scorecards(
+    context: dg.AssetExecutionContext,
+    scorecard: ScorecardRef,
+    bakeoff_winner: WinnerRef,
+    warehouse: WarehouseResource,
+    run_settings: SettingsResource,
+) -> dg.Output[WarehouseRef]:
+    """Publish what was evaluated, on which days, and what won."""
+    from cbi_pipeline import stages
+
+    profile = run_settings.load().profile
+    return _output(
+        stages.publish_scorecard(
+            scorecard, bakeoff_winner, warehouse.open(), profile=profile, run_id=context.run.run_id
+        )
+    )
 
 
 @_asset(EXPERIMENTS)
