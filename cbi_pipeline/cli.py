@@ -6,7 +6,7 @@ Heavy libraries are imported inside the commands, so that `cbi --help` answers a
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,9 +91,13 @@ def run(
 
 
 @app.command()
-def predict() -> None:
-    """Forecast the newest trade date with the champion that serves, without training."""
-    _execute(load_settings(), "daily")
+def predict(
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First trade date.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last trade date.")] = None,
+) -> None:
+    """Forecast the newest trade date, and those missed before it, with the champion that serves; without training."""
+    given = [day.date() for day in (first or last, last or first) if day]
+    _execute(load_settings(), "daily", (given[0], given[1]) if given else None)
 
 
 @app.command()
@@ -270,7 +274,7 @@ def bundle_list() -> None:
     console.print(table)
 
 
-def _execute(settings: Settings, job: str) -> None:
+def _execute(settings: Settings, job: str, days: tuple[date, date] | None = None) -> None:
     from cbi_pipeline import stages
     from cbi_pipeline.orchestration.run import execute_job, reference_path
     from cbi_pipeline.reports.console import RunDisplay, forecast_table, status_reasons
@@ -278,7 +282,7 @@ def _execute(settings: Settings, job: str) -> None:
 
     display = RunDisplay(console)
     with display.live():
-        outcome = execute_job(settings, job)
+        outcome = execute_job(settings, job, days)
     data = outcome.data
     console.print(f"\n[{'bold yellow' if data.origin == 'starter' else 'bold'}]Data:[/] {data.why}\n", highlight=False)
     console.print(forecast_table(outcome.forecast))

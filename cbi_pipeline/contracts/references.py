@@ -143,8 +143,9 @@ class ModelRef(Reference):
 
 
 class PredictionsRef(ArtifactRef):
-    """Forecast rows of one trade date, ready to be published."""
+    """Forecast rows of one trade date or of several, ready to be published."""
 
+    first_as_of_date: date
     as_of_date: date
     model_version: str
     rows: int

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -41,14 +42,17 @@ class RunOutcome:
     data: RawTableRef
 
 
-def execute_job(settings: Settings, job_name: str) -> RunOutcome:
+def execute_job(settings: Settings, job_name: str, days: tuple[date, date] | None = None) -> RunOutcome:
     """Run `retrain` or `daily` to its end.
+
+    Args:
+        days: first and last trade date to forecast; the newest, and those missed before it, by default.
 
     Raises:
         CbiError: the reason for which the run stopped, or another run is at work; its log stays visible in the UI.
         KeyboardInterrupt: someone stopped it.
     """
-    run_id = _execute(settings, job_name)
+    run_id = _execute(settings, job_name, days)
     warehouse = open_warehouse(settings)
     write = load_reference(settings, "warehouse/predictions", WarehouseRef)
     return RunOutcome(
@@ -66,16 +70,17 @@ def refit_candidate(settings: Settings) -> ModelRef:
     return load_reference(settings, "candidate", ModelRef)
 
 
-def _execute(settings: Settings, job_name: str) -> str:
+def _execute(settings: Settings, job_name: str, days: tuple[date, date] | None = None) -> str:
     """Run a job to its end; its run id."""
     prepare_dagster_home(settings)
     definitions = build_definitions(settings)
     tags = all_cells_tags(get_profile(settings.profile)) if job_name == RETRAIN else {}
     run_id = str(uuid4())
+    config = {**_QUIET, **({"ops": {"daily_predictions": {"config": _days(*days)}}} if days else {})}
     with _only_run(settings), dg.DagsterInstance.get() as instance:
         job = definitions.resolve_job_def(job_name)
         try:
-            job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=True, run_id=run_id)
+            job.execute_in_process(instance=instance, tags=tags, run_config=config, raise_on_error=True, run_id=run_id)
         except DagsterAssetCheckFailedError as failed:
             raise CbiError(
                 f"job {job_name}",
@@ -87,6 +92,10 @@ def _execute(settings: Settings, job_name: str) -> str:
         except dg.DagsterExecutionInterruptedError as stopped:
             raise KeyboardInterrupt from stopped
     return run_id
+
+
+def _days(first: date, last: date) -> dict[str, str]:
+    return {"first": first.isoformat(), "last": last.isoformat()}
 
 
 def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> str:

@@ -62,13 +62,14 @@ def publish_predictions(predictions: PredictionsRef, warehouse: Warehouse) -> Wa
 
 def differing_rows(predictions: PredictionsRef, warehouse: Warehouse) -> list[str]:
     """What is missing or different in the warehouse, in words; empty if the stored rows are the forecast rows."""
-    stored = {r.horizon_months: r for r in stored_rows(warehouse, predictions.as_of_date, predictions.model_version)}
+    span = predictions.first_as_of_date, predictions.as_of_date
+    stored = {(r.as_of_date, r.horizon_months): r for r in stored_rows(warehouse, *span, predictions.model_version)}
     stamp = {"created_at", "run_id", "code_commit"}
+    found = [(row, stored.get((row.as_of_date, row.horizon_months))) for row in load_forecast_rows(predictions)]
     return [
-        f"{row.as_of_date}, {row.horizon_months} months is {'different' if row.horizon_months in stored else 'missing'}"
-        for row in load_forecast_rows(predictions)
-        if row.horizon_months not in stored
-        or stored[row.horizon_months].model_dump(exclude=stamp) != row.model_dump(exclude=stamp)
+        f"{row.as_of_date}, {row.horizon_months} months is {'different' if old else 'missing'}"
+        for row, old in found
+        if old is None or old.model_dump(exclude=stamp) != row.model_dump(exclude=stamp)
     ]
 
 

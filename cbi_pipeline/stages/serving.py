@@ -1,10 +1,10 @@
-"""The forecast rows of a trade date, by the model that serves."""
+"""The forecast rows of the newest trade date and of those that were missed, by the model that serves."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from cbi_pipeline.contracts.references import (
     PredictionsRef,
     RawTableRef,
 )
-from cbi_pipeline.errors import BundleError, WarehouseError
+from cbi_pipeline.errors import BundleError, ModelError, WarehouseError
 from cbi_pipeline.provenance import code_commit
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.settings import Settings
@@ -25,6 +25,8 @@ from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.raw import load_raw_tables
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cbi_pipeline.registry.artifacts import LoadedModel
     from cbi_pipeline.registry.champion import Champion
     from cbi_pipeline.warehouse.base import Warehouse
@@ -33,9 +35,10 @@ FORECAST_STAGE = "forecast"
 _ROWS = "forecast_rows.json"
 _PUBLISHED_SQL = """
 SELECT * FROM predictions
-WHERE as_of_date = @as_of_date AND model_version = @model_version
-ORDER BY horizon_months
+WHERE as_of_date BETWEEN @first AND @last AND model_version = @model_version
+ORDER BY as_of_date, horizon_months
 """
+_NEWEST_SQL = "SELECT MAX(as_of_date) AS newest FROM predictions"
 
 
 def predict(
@@ -47,21 +50,24 @@ def predict(
     store: ArtifactStore,
     models_dir: Path,
     warehouse: Warehouse,
+    days: tuple[date, date] | None = None,
 ) -> tuple[PredictionsRef, list[dict[str, Any]]]:
-    """Forecast the last trade date of the features with the champion alias, verified.
+    """Forecast trade dates of the features with the champion alias, verified.
 
-    If these forecasts are published already, the published rows are handed on as they stand.
+    Without `days` these are the last one and, before it, every session that has passed since the newest forecast in the
+    warehouse, as far back as the model can tell. Rows that are published already are handed on as they stand.
 
     Args:
         raw: futures_daily, futures_curve, macro_series, fundamentals.
+        days: first and last trade date to forecast.
 
     Returns:
-        The reference, and the rows for display.
+        The reference, and the rows of the last date for display.
 
     Raises:
-        ModelError: no champion, or it was altered, or reads other features.
+        ModelError: no champion, or it was altered, or reads other features, or was fitted on data of an asked day.
         BundleError: features and raw tables come from different bundles.
-        WarehouseError: a published forecast of this date and model has other numbers.
+        WarehouseError: a published forecast of a date and this model has other numbers.
     """
     from cbi_pipeline.evaluation.benchmarks import prepare_market
     from cbi_pipeline.inference import forecast_rows
@@ -75,37 +81,80 @@ def predict(
             "materialise raw tables, curated_features and daily_predictions together, or run `cbi predict`.",
         )
     model, champion = load_serving(models_dir)
-    frame = load_features(features)
-    rows = forecast_rows(
-        model,
-        frame,
-        prepare_market(load_raw_tables(raw)),
-        as_of=frame.index[-1],
-        status=_statuses(model, champion, raw[0], settings),
-        dataset_version=features.dataset_version,
-        code_commit=code_commit(),
-        run_id=run_id,
-        created_at=datetime.now(UTC),
-    )
-    published = _published(rows, warehouse)
-    rows = published or rows
+    frame, market = load_features(features), prepare_market(load_raw_tables(raw))
+    statuses, created_at = _statuses(model, champion, raw[0], settings), datetime.now(UTC)
+    asked = _sessions_between(frame.index, *days) if days else _missed_sessions(frame.index, model, warehouse)
+    _require_unseen(model, asked[0].date())
+    made: list[ForecastRow] = []
+    for number, day in enumerate(asked):
+        progress.report(FORECAST_STAGE, number, len(asked), str(day.date()))
+        made += forecast_rows(
+            model,
+            frame,
+            market,
+            as_of=day,
+            status=statuses,
+            dataset_version=features.dataset_version,
+            code_commit=code_commit(),
+            run_id=run_id,
+            created_at=created_at,
+        )
+    rows, published = _with_published(made, warehouse)
     records = [row.model_dump(mode="json") for row in rows]
 
     def build(folder: Path) -> None:
         (folder / _ROWS).write_text(json.dumps(records, indent=1))
 
     artifact = store.get_or_build("predictions", {"rows": records}, build)
+    first, last = rows[0].as_of_date, rows[-1].as_of_date
     reference = PredictionsRef(
         kind=artifact.kind,
         key=artifact.key,
         path=artifact.path,
-        reused=bool(published),
-        as_of_date=rows[0].as_of_date,
+        reused=published == len(rows),
+        first_as_of_date=first,
+        as_of_date=last,
         model_version=model.model_version,
         rows=len(rows),
     )
-    progress.finish(FORECAST_STAGE, f"{len(rows)} horizons as of {rows[0].as_of_date}", reused=bool(published))
-    return reference, records
+    span = str(last) if first == last else f"{first} to {last}, {len(asked)} sessions"
+    progress.finish(FORECAST_STAGE, f"{len(HORIZONS_MONTHS)} horizons as of {span}", reused=reference.reused)
+    return reference, records[-len(HORIZONS_MONTHS) :]
+
+
+def _sessions_between(sessions: pd.Index[pd.Timestamp], first: date, last: date) -> list[pd.Timestamp]:
+    """The sessions from one date to another, both included."""
+    asked = [day for day in sessions if first <= day.date() <= last]
+    if not asked:
+        raise ModelError(
+            f"forecast of {first} to {last}",
+            f"No trade date of the data lies there; they end on {sessions[-1].date()}.",
+            "ask for trade dates of the bundle, or get a newer one.",
+        )
+    return asked
+
+
+def _missed_sessions(sessions: pd.Index[pd.Timestamp], model: LoadedModel, warehouse: Warehouse) -> list[pd.Timestamp]:
+    """The newest session, and before it those since the newest published forecast that the model has not seen."""
+    published = warehouse.query(_NEWEST_SQL).to_pylist()[0]["newest"]
+    if published is None:
+        return [sessions[-1]]
+    since = max(published, _fitted_to(model) - timedelta(days=1))
+    return [day for day in sessions[:-1] if day.date() > since] + [sessions[-1]]
+
+
+def _fitted_to(model: LoadedModel) -> date:
+    """Last session of the data that the model was fitted on: from its close on, what it says is a forecast."""
+    return date.fromisoformat(model.metrics["window"][1])
+
+
+def _require_unseen(model: LoadedModel, first: date) -> None:
+    if first < _fitted_to(model):
+        raise ModelError(
+            f"forecast of {first} by {model.model_version}",
+            f"The model was fitted on data to {_fitted_to(model)}; what it says of days before is no forecast.",
+            "ask for later days, with data that reach them; out_of_fold_forecasts has forecasts of earlier days.",
+        )
 
 
 def load_forecast_rows(reference: PredictionsRef) -> list[ForecastRow]:
@@ -113,9 +162,9 @@ def load_forecast_rows(reference: PredictionsRef) -> list[ForecastRow]:
     return [ForecastRow.model_validate(record) for record in read_json(reference, _ROWS)]
 
 
-def stored_rows(warehouse: Warehouse, as_of_date: date, model_version: str) -> list[ForecastRow]:
-    """The published rows of a date and model, shortest horizon first; empty if there are none."""
-    key = {"as_of_date": as_of_date, "model_version": model_version}
+def stored_rows(warehouse: Warehouse, first: date, last: date, model_version: str) -> list[ForecastRow]:
+    """The published rows of a model between two dates, oldest and shortest horizon first; empty if there are none."""
+    key = {"first": first, "last": last, "model_version": model_version}
     return [ForecastRow.model_validate(record) for record in warehouse.query(_PUBLISHED_SQL, key).to_pylist()]
 
 
@@ -155,17 +204,20 @@ def why_stale(prices: RawTableRef, max_sessions: int, today: date) -> str | None
     return f"the data end on {prices.last_trade_date}, more than {max_sessions} sessions before the forecast was made"
 
 
-def _published(rows: list[ForecastRow], warehouse: Warehouse) -> list[ForecastRow]:
-    """The rows of this date and model as they were published; empty if they were not.
+def _with_published(rows: list[ForecastRow], warehouse: Warehouse) -> tuple[list[ForecastRow], int]:
+    """The rows, each as it was published if it was; and how many were.
 
     Raises:
         WarehouseError: a published number differs from the one computed now.
     """
-    stored = stored_rows(warehouse, rows[0].as_of_date, rows[0].model_version)
-    if len(stored) != len(rows):
-        return []
-    for old, new in zip(stored, rows, strict=True):
-        ignore = {"status", "status_reasons", "created_at", "run_id", "code_commit", "dataset_version"}
+    first, last = rows[0].as_of_date, rows[-1].as_of_date
+    stored = {
+        (row.as_of_date, row.horizon_months): row for row in stored_rows(warehouse, first, last, rows[0].model_version)
+    }
+    ignore = {"status", "status_reasons", "created_at", "run_id", "code_commit", "dataset_version"}
+    merged = []
+    for new in rows:
+        old = stored.get((new.as_of_date, new.horizon_months), new)
         differing = {
             name: (before, after)
             for name, before in old.model_dump(exclude=ignore).items()
@@ -177,4 +229,5 @@ def _published(rows: list[ForecastRow], warehouse: Warehouse) -> list[ForecastRo
                 f"a published forecast never changes, but these fields would: {differing}.",
                 "look for a bundle with revised history; a refit (`cbi run`) publishes under its own model version.",
             )
-    return stored
+        merged.append(old)
+    return merged, sum((row.as_of_date, row.horizon_months) in stored for row in rows)

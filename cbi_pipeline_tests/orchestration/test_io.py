@@ -17,6 +17,7 @@ REFERENCE = PredictionsRef(
     key="00ff",
     path=Path("/srv/artifacts/predictions/00ff"),
     reused=False,
+    first_as_of_date=date(2024, 12, 31),
     as_of_date=date(2024, 12, 31),
     model_version="tcn-20241231-00000000",
     rows=4,

@@ -10,7 +10,7 @@ import pytest
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.forecast import ForecastRow, Status
-from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS, WAREHOUSE_TABLES
+from cbi_pipeline.contracts.warehouse import EXPERIMENTS, METRICS, PREDICTIONS, SCORECARDS, WAREHOUSE_TABLES
 
 
 def test_predictions_has_exactly_the_fields_of_a_forecast_row():
@@ -46,7 +46,10 @@ def test_keys_are_those_of_the_design():
 def test_key_write_stamp_and_published_columns_are_all_columns_once(table):
     parts = [*table.key, *table.write_stamp, *table.published_columns]
     assert sorted(parts) == sorted(table.column_names)
-    of_the_run = {"profile", "dataset_version", "training_seconds"} if table is EXPERIMENTS else set()
+    of_the_run = {
+        EXPERIMENTS.name: {"profile", "dataset_version", "training_seconds"},
+        SCORECARDS.name: {"profile", "dataset_version"},
+    }.get(table.name, set())
     assert set(table.write_stamp) == {"created_at", "run_id", "code_commit"} | of_the_run
     assert len(table.cluster_by) <= 4
     assert all(column.description for column in table.columns)

@@ -1,5 +1,7 @@
 """The champion, refitted on all data, and the forecasts it makes."""
 
+from datetime import date
+
 import dagster as dg
 
 from cbi_pipeline.contracts.references import (
@@ -91,9 +93,22 @@ def _described(model: ModelRef) -> dict[str, dg.MetadataValue | str | bool]:
     }
 
 
+class ForecastDays(dg.Config):
+    """Which trade dates to forecast: `first` to `last`; without them the newest, and those missed before it."""
+
+    first: str | None = None
+    last: str | None = None
+
+    def span(self) -> tuple[date, date] | None:
+        """Both as dates; None if neither is given, and one date if only one is."""
+        given = [date.fromisoformat(day) for day in (self.first or self.last, self.last or self.first) if day]
+        return (given[0], given[1]) if given else None
+
+
 @dg.asset(group_name="serving", kinds={"pandas"}, owners=OWNERS, deps=[champion])
 def daily_predictions(
     context: dg.AssetExecutionContext,
+    config: ForecastDays,
     curated_features: FeaturesRef,
     raw_futures_daily: RawTableRef,
     raw_futures_curve: RawTableRef,
@@ -104,7 +119,7 @@ def daily_predictions(
     warehouse: WarehouseResource,
     run_settings: SettingsResource,
 ) -> dg.Output[PredictionsRef]:
-    """Forecasts of the newest trade date at each horizon, with quantiles, status and its reasons."""
+    """Forecasts of the newest trade date, and of those missed before it, with quantiles, status and its reasons."""
     from cbi_pipeline import stages
 
     raw = (raw_futures_daily, raw_futures_curve, raw_macro_series, raw_fundamentals)
@@ -116,11 +131,13 @@ def daily_predictions(
         store=artifact_store.open(),
         models_dir=model_registry.path,
         warehouse=warehouse.open(),
+        days=config.span(),
     )
     return dg.Output(
         reference,
         metadata={
             "dagster/row_count": reference.rows,
+            "first_as_of_date": str(reference.first_as_of_date),
             "as_of_date": str(reference.as_of_date),
             "model_version": reference.model_version,
             "already_published": reference.reused,
