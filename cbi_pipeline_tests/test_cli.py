@@ -76,8 +76,20 @@ def cbi(monkeypatch, capsys, new_settings):
 def test_help_lists_every_command(cbi):
     answer = cbi("--help")
     assert answer.code == 0
-    commands = re.findall(r" (run|predict|leaderboard|experiments|doctor|ui|bundle|features) [A-Z]", answer.out)
-    assert commands == ["run", "predict", "leaderboard", "experiments", "doctor", "ui", "bundle", "features"]
+    commands = re.findall(
+        r" (run|predict|leaderboard|experiments|doctor|ui|bundle|features|warehouse) [A-Z]", answer.out
+    )
+    assert commands == [
+        "run",
+        "predict",
+        "leaderboard",
+        "experiments",
+        "doctor",
+        "ui",
+        "bundle",
+        "features",
+        "warehouse",
+    ]
     assert re.findall(r" (build|verify|publish|sync|list) [A-Z]", cbi("bundle", "--help").out) == [
         *("build", "verify", "publish", "sync", "list")
     ]
@@ -410,3 +422,35 @@ def test_predict_prints_the_published_forecast(printed, cbi):
     assert re.search(r"Re-used, because nothing they depend on has changed: curated features, .*forecast", answer.out)
     price = select(printed.settings, "SELECT predicted_price FROM vw_latest_forecast WHERE horizon_months = 12")
     assert re.search(rf" 12 months \S+ {price[0][0]:.2f} ", answer.out)
+
+
+# --- the warehouse ------------------------------------------------------------------------------------------------
+
+
+def test_the_warehouse_is_migrated_shown_and_compared(cbi, new_settings):
+    assert "does not exist yet" in cbi("warehouse", "status").err
+    assert "applied 1: first tables" in cbi("warehouse", "migrate").out
+    assert "Nothing to apply." in cbi("warehouse", "migrate").out
+    shown = cbi("warehouse", "status")
+    assert shown.code == 0
+    assert re.search(r"predictions\W+0", shown.out)
+    assert "tables and views are as their contracts say" in cbi("warehouse", "diff").out
+    with duckdb.connect(new_settings.warehouse_path) as connection:
+        connection.execute("ALTER TABLE metrics ADD COLUMN comment VARCHAR")
+    different = cbi("warehouse", "diff")
+    assert (different.code, "table metrics has" in different.out) == (1, True)
+    assert "comment" in cbi("warehouse", "migrate").err
+
+
+def test_a_pending_migration_is_told(cbi, new_settings):
+    cbi("warehouse", "migrate")
+    with duckdb.connect(new_settings.warehouse_path) as connection:
+        connection.execute("DELETE FROM schema_migrations WHERE version = 2")
+    pending = cbi("warehouse", "status")
+    assert (pending.code, "pending" in pending.out) == (1, True)
+    assert "applied 2: scorecards" in cbi("warehouse", "migrate").out
+
+
+def test_bigquery_without_a_project_is_refused(cbi):
+    cbi.set("CBI_WAREHOUSE", "bigquery")
+    assert "needs CBI_GCP_PROJECT" in cbi("predict").err

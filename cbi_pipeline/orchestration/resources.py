@@ -113,7 +113,7 @@ class WarehouseResource(dg.ConfigurableResource):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Remember the run: a step of it that is repeated after a crash finds what it has begun."""
-        self._run_id = context.run_id
+        self._run_id = context.run.run_id if context.run else None
 
     def open(self) -> "Warehouse":
         """The warehouse that the settings name, its tables and views put in place by the first step of a run."""

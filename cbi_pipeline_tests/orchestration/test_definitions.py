@@ -7,6 +7,7 @@ import sys
 
 import dagster as dg
 import pytest
+from dagster_gcp import BigQueryResource, GCSResource
 
 from cbi_pipeline.contracts.tables import RAW_TABLES
 from cbi_pipeline.contracts.verdict import GATES, QUALITY
@@ -189,6 +190,27 @@ def test_resources_can_be_replaced_one_by_one(tmp_path):
     replaced = build_definitions(settings_of(tmp_path), {"warehouse": elsewhere}).resources
     assert replaced["warehouse"] is elsewhere
     assert replaced["device"].device == "cpu"
+
+
+def test_settings_choose_where_tables_and_bundles_are(tmp_path):
+    """No code is edited: the same assets, other resources behind them, and the kind that the UI shows."""
+    google = {"warehouse": "bigquery", "gcp_project": "cbi-test", "bundle_uri": "gs://bucket/cbi"}
+    definitions = build_definitions(settings_of(tmp_path, **google))
+    graph = definitions.resolve_asset_graph()
+    stored = {key for key in graph.get_all_asset_keys() if key.path[0] == "warehouse"}
+    assert {frozenset(graph.get(key).kinds) for key in stored} == {frozenset({"bigquery"})}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(LINEAGE)
+    resources = definitions.resources
+    assert isinstance(resources["warehouse"].bigquery, BigQueryResource)
+    assert isinstance(resources["bundle_store"].gcs, GCSResource)
+    assert (resources["bigquery"].project, resources["bigquery"].location) == ("cbi-test", "us-central1")
+    assert not {"bigquery", "gcs"} & set(build_definitions(settings_of(tmp_path)).resources)
+
+
+def test_tables_say_how_they_are_laid_out(graph):
+    metadata = graph.get(dg.AssetKey(["warehouse", "predictions"])).metadata
+    assert metadata["partitioned_by"] == "day of as_of_date"
+    assert metadata["clustered_by"] == "horizon_months, model_version"
 
 
 def test_the_code_location_is_light(tmp_path):

@@ -53,7 +53,7 @@ def forecast(model, features, market, day):
     )
 
 
-def predict(settings, **values):
+def predict(settings, days=None, **values):
     """`stages.predict` on the references of a finished project."""
     raw = tuple(
         load_reference(settings, f"raw_{name}", RawTableRef)
@@ -67,6 +67,7 @@ def predict(settings, **values):
         store=ArtifactStore(settings.artifacts_dir),
         models_dir=settings.models_dir,
         warehouse=DuckDBWarehouse(settings.warehouse_path),
+        days=days,
     )
 
 
