@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cbi_pipeline import __version__
+from cbi_pipeline import __version__, cli_cloud
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
 from cbi_pipeline.cli_sources import sources_app
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 bundle_app = typer.Typer(help="Bundles: immutable, verified parquet tables.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
+cli_cloud.register(bundle_app)
 app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
 app.add_typer(sources_app, name="sources")

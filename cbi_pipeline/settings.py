@@ -22,6 +22,8 @@ ENV_PREFIX = "CBI_"
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
 """The checkout: dagster.yaml, workspace.yaml, constraints.txt."""
 
+_BUCKET_PATTERN = r"^(gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[\w.=-]+)*/?)?$"
+
 
 class Settings(BaseSettings):
     """Every setting of CBI. The environment variable of a field is `CBI_` plus its name in capitals."""
@@ -56,10 +58,12 @@ class Settings(BaseSettings):
         False, description="read results through the BigQuery Storage API: faster for millions of rows"
     )
 
-    bundle_uri: str = Field(
+    bundle_uri: str = Field("", pattern=_BUCKET_PATTERN, description="gs://bucket/prefix of bundles")
+    export_uri: str = Field(
         "",
-        pattern=r"^(gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[\w.=-]+)*/?)?$",
-        description="gs://bucket/prefix of bundles",
+        pattern=_BUCKET_PATTERN,
+        description="gs://bucket/prefix for BigQuery's exports under way, best a bucket that keeps nothing it deletes; "
+        "that of bundles by default",
     )
 
     device: Literal["auto", "mps", "cuda", "cpu"] = Field(

@@ -12,7 +12,7 @@ import pytest
 from cbi_pipeline_tests import projects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -125,20 +125,36 @@ def service_account_key(tmp_path_factory: pytest.TempPathFactory, token_server: 
     return path
 
 
-@pytest.fixture
-def gcp_environment(monkeypatch: pytest.MonkeyPatch, bigquery_url: str, service_account_key: Path) -> None:
+@pytest.fixture(scope="session")
+def gcp_variables(bigquery_url: str, service_account_key: Path) -> dict[str, str]:
     """The environment of a machine that is signed in: the clients of Google find key and servers by themselves."""
-    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_url)
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account_key))
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "cbi-test")
-    monkeypatch.setenv("GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED", "false")
+    return {
+        "BIGQUERY_EMULATOR_HOST": bigquery_url,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(service_account_key),
+        "GOOGLE_CLOUD_PROJECT": "cbi-test",
+        "GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED": "false",
+    }
 
 
 @pytest.fixture
-def bundle_uri(_gcs_url: str) -> str:
-    """`gs://` address of an empty bucket's folder, on a server of this test session."""
+def gcp_environment(monkeypatch: pytest.MonkeyPatch, gcp_variables: dict[str, str]) -> None:
+    """`gcp_variables` for the length of a test."""
+    for name, value in gcp_variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def new_bucket(_gcs_url: str) -> Callable[[], str]:
+    """Make an empty bucket on a server of this test session; its name."""
     from google.cloud import storage
 
-    name = f"bundles-{uuid4().hex[:12]}"
-    storage.Client(project="test").create_bucket(name)
-    return f"gs://{name}/cbi"
+    def make() -> str:
+        return storage.Client(project="test").create_bucket(f"bundles-{uuid4().hex[:12]}").name
+
+    return make
+
+
+@pytest.fixture
+def bundle_uri(new_bucket: Callable[[], str]) -> str:
+    """`gs://` address of an empty bucket's folder."""
+    return f"gs://{new_bucket()}/cbi"

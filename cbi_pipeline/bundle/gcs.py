@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,6 +97,35 @@ class GcsBundleStore:
         for name in (*(entry.path for entry in manifest.tables.values()), MANIFEST_FILE):
             self._put(version, name, (bundle / name).read_bytes())
         return self._put(version, SUCCESS_FILE, (bundle / SUCCESS_FILE).read_bytes())
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """Names of the objects anywhere below a folder, relative to it, in order."""
+        with self._explained():
+            return tuple(blob.name.removeprefix(f"{self._prefix}{folder}/") for blob in self._below(folder))
+
+    def create(self, folder: str, name: str, content: bytes) -> bool:
+        """Write one small object that is whole or absent and never replaced.
+
+        Returns:
+            Whether this call made it; False if it is there already with these very bytes.
+
+        Raises:
+            BundleError: other bytes are stored under its name.
+        """
+        return self._put(folder, name, content)
+
+    def remove(self, folder: str) -> None:
+        """Remove the objects below a folder; what another process has removed meanwhile is no fault."""
+        with self._explained():
+            from google.api_core.exceptions import NotFound
+
+            for blob in self._below(folder):
+                with suppress(NotFound):
+                    blob.delete(retry=self._retry)
+
+    def _below(self, folder: str) -> list[Blob]:
+        prefix = f"{self._prefix}{folder}/"
+        return list(self._bucket.list_blobs(prefix=prefix, retry=self._retry, fields="items(name),nextPageToken"))
 
     def _put(self, version: str, name: str, content: bytes) -> bool:
         """Create one object and return True, or False if another publisher made the same one; no object is replaced."""

@@ -103,6 +103,16 @@ def load_tables(bundle: Path) -> dict[str, pd.DataFrame]:
     return {name: load_table(bundle, name, manifest) for name in manifest.tables}
 
 
+def read_arrow_tables(bundle: Path, manifest: Manifest) -> dict[str, pa.Table]:
+    """Every raw table of a bundle as stored.
+
+    Raises:
+        BundleError: a file does not match the manifest.
+    """
+    entries = manifest.tables.items()
+    return {name: parse_table(read_checked(bundle, entry), bundle / entry.path) for name, entry in entries}
+
+
 def read_file(file: Path, rule: str) -> bytes:
     """The bytes of a file; `rule` is why it must exist.
 

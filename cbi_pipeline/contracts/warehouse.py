@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 
-BigQueryType = Literal["STRING", "INT64", "FLOAT64", "DATE", "TIMESTAMP"]
+BigQueryType = Literal["STRING", "INT64", "FLOAT64", "BOOL", "DATE", "TIMESTAMP"]
 Mode = Literal["REQUIRED", "NULLABLE"]
 
 ARROW_TYPES: Final[dict[BigQueryType, pa.DataType]] = {
     "STRING": pa.string(),
     "INT64": pa.int64(),
     "FLOAT64": pa.float64(),
+    "BOOL": pa.bool_(),
     "DATE": pa.date32(),
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
 }

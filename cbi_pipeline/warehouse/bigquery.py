@@ -7,11 +7,10 @@ views needs no right on the tables), `<dataset>_staging` what is being loaded, f
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import date, datetime
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -22,7 +21,7 @@ from cbi_pipeline.errors import WarehouseError
 from cbi_pipeline.warehouse import statements
 from cbi_pipeline.warehouse.base import MergeResult, MigrationState
 from cbi_pipeline.warehouse.bigquery_catalogue import Catalogue
-from cbi_pipeline.warehouse.bigquery_errors import explained, job_retry_of, retry_of
+from cbi_pipeline.warehouse.bigquery_jobs import DEFAULT_BYTES_BILLED, RETRY_SECONDS, Jobs, to_load_parquet
 from cbi_pipeline.warehouse.dialect import check_query, qualified, shorten
 from cbi_pipeline.warehouse.migrations import Migration, migrations, pending
 from cbi_pipeline.warehouse.rows import find_contract, stage, would_change
@@ -33,18 +32,6 @@ if TYPE_CHECKING:
 
     from cbi_pipeline.warehouse.base import Rows
 
-DEFAULT_BYTES_BILLED: Final = 10 * 2**30
-RETRY_SECONDS: Final = 120.0
-JOB_LABELS: Final = {"app": "cbi"}
-_PARAMETER_TYPES: Final = (
-    (bool, "BOOL"),
-    (int, "INT64"),
-    (float, "FLOAT64"),
-    (str, "STRING"),
-    (datetime, "TIMESTAMP"),
-    (date, "DATE"),
-)
-"""The first that fits counts: a bool is an int, and a datetime a date."""
 _APPLIED_SQL: Final = "SELECT version, sha256, created_at FROM schema_migrations"
 
 
@@ -79,8 +66,14 @@ class BigQueryWarehouse:
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self.project, self.dataset, self.region = project, dataset, region
-        self._maximum_bytes, self._storage_api = maximum_bytes_billed, storage_api
-        self._given, self._writer, self._retry_seconds = client, writer or uuid4().hex, retry_seconds
+        self._storage_api, self._writer = storage_api, writer or uuid4().hex
+        self._jobs = Jobs(
+            project,
+            region,
+            maximum_bytes_billed=maximum_bytes_billed,
+            client=client,
+            retry_seconds=retry_seconds,
+        )
         self._writes: Counter[str] = Counter()
 
     @property
@@ -173,13 +166,13 @@ class BigQueryWarehouse:
         staged = stage(table, rows)
         if not staged.num_rows:
             return MergeResult(inserted=0, unchanged=0)
-        content = _parquet(staged)
+        content = to_load_parquet(staged)
         identity = self._identity(table, content)
         staging = f"{self.project}.{self.dataset}_staging.{table.name}_{identity}"
         self._load(table, staging, content, identity)
         inserted = self._insert_new(table, staging, staged, identity)
         with self._explained(staging):
-            self._client.delete_table(staging, not_found_ok=True, retry=self._retry)
+            self._jobs.remove_table(staging)
         return MergeResult(inserted=inserted, unchanged=staged.num_rows - inserted)
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pa.Table:
@@ -194,36 +187,22 @@ class BigQueryWarehouse:
         text, subject = qualified(sql, self.full_name), f"{self.location}, query: {shorten(sql)}"
         with self._explained(subject):
             plan = self._client.query(
-                text, job_config=self._config(params, dry_run=True), location=self.region, retry=self._retry
+                text, job_config=self._jobs.config(params, dry_run=True), location=self.region, retry=self._retry
             )
             _refuse_write(subject, plan.statement_type)
             self._refuse_excess(subject, plan.total_bytes_processed or 0)
-            job_id = f"cbi-query-{uuid4().hex}"
+        job_id = f"cbi-query-{uuid4().hex}"
         with self._explained(f"{subject}, job {job_id}"):
-            job = self._run(
-                lambda name: self._client.query(
-                    text,
-                    job_id=name,
-                    job_config=self._config(params),
-                    location=self.region,
-                    retry=self._retry,
-                    job_retry=None,
-                ),
-                job_id,
-            )
+            job = self._jobs.query(text, job_id, params)
             return job.result(retry=self._retry).to_arrow(create_bqstorage_client=self._storage_api)
 
     def latest_forecast(self) -> list[dict[str, Any]]:
         """Rows of `vw_latest_forecast`, shortest horizon first; empty before the first forecast."""
         return self.query("SELECT * FROM vw_latest_forecast ORDER BY horizon_months").to_pylist()
 
-    @cached_property
+    @property
     def _client(self) -> bigquery.Client:
-        if self._given is not None:
-            return self._given
-        from google.cloud import bigquery
-
-        return bigquery.Client(project=self.project, location=self.region)
+        return self._jobs.client
 
     @cached_property
     def _catalogue(self) -> Catalogue:
@@ -231,13 +210,10 @@ class BigQueryWarehouse:
 
     @property
     def _retry(self) -> Any:
-        return retry_of(self._retry_seconds)
+        return self._jobs.retry
 
-    @contextmanager
-    def _explained(self, subject: str) -> Iterator[None]:
-        _require_client(self.location)
-        with explained(subject, self._retry_seconds):
-            yield
+    def _explained(self, subject: str) -> AbstractContextManager[None]:
+        return self._jobs.explained(subject)
 
     def _identity(self, table: WarehouseTable, content: bytes) -> str:
         """What distinguishes this write: equal for the same rows, written as often as now by the same writer."""
@@ -246,77 +222,31 @@ class BigQueryWarehouse:
         return f"{told}_{self._writes[told]}"
 
     def _load(self, table: WarehouseTable, staging: str, content: bytes, identity: str) -> None:
-        from google.cloud import bigquery
-
-        config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            schema=[bigquery.SchemaField(c.name, c.type, mode=c.mode) for c in table.columns],
-            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-            labels=JOB_LABELS,
-        )
         name = f"cbi-load-{table.name}-{identity}"
         with self._explained(f"{self.location}, load of {table.name}, job {name}"):
-            self._run(
-                lambda job_id: self._retry(self._client.load_table_from_file)(
-                    io.BytesIO(content), staging, job_id=job_id, job_config=config, location=self.region, num_retries=0
-                ),
-                name,
-            )
+            self._jobs.load(table, content, staging, name)
 
     def _insert_new(self, table: WarehouseTable, staging: str, staged: pa.Table, identity: str) -> int:
         sql = qualified(statements.insert_new_or_fail(table, staging), self.full_name)
-        config = self._config(_bounds(table, staged))
+        bounds = _bounds(table, staged)
         name = f"cbi-merge-{table.name}-{identity}"
         with self._explained(f"{self.location}, MERGE into {table.name}, job {name}"):
             from google.api_core.exceptions import BadRequest
 
             try:
-                job = self._run(
-                    lambda job_id: self._client.query(
-                        sql, job_id=job_id, job_config=config, location=self.region, retry=self._retry, job_retry=None
-                    ),
-                    name,
-                )
+                job = self._jobs.query(sql, name, bounds)
             except BadRequest as error:
                 if statements.WOULD_CHANGE not in str(error.message):
                     raise
-                changed = self._changed_rows(table, staging, config)
-                self._client.delete_table(staging, not_found_ok=True, retry=self._retry)
+                select = qualified(statements.changed_rows(table, staging, bounded=True), self.full_name)
+                changed = self._jobs.rows(select, bounds)
+                self._jobs.remove_table(staging)
                 raise would_change(table, changed) from None
             return int(job.num_dml_affected_rows or 0)
 
-    def _changed_rows(
-        self, table: WarehouseTable, staging: str, config: bigquery.QueryJobConfig
-    ) -> list[dict[str, Any]]:
-        sql = qualified(statements.changed_rows(table, staging, bounded=True), self.full_name)
-        rows = self._client.query_and_wait(sql, job_config=config, location=self.region, retry=self._retry)
-        return [dict(row.items()) for row in rows]
-
-    def _run(self, start: Callable[[str], Any], name: str) -> Any:
-        """Start a job under an id made of `name` and wait for it; one that fails by chance is started again.
-
-        An id that is taken is this very job, whose answer was lost: it is waited for, not started twice.
-        """
-        from google.api_core.exceptions import Conflict
-
-        attempts = iter(range(1_000))
-
-        def attempt() -> Any:
-            job_id = f"{name}-{next(attempts)}"
-            try:
-                job = start(job_id)
-            except Conflict:
-                job = self._client.get_job(job_id, location=self.region, retry=self._retry)
-            job.result(retry=self._retry)
-            return job
-
-        return job_retry_of(self._retry_seconds)(attempt)()
-
     def _execute(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
         """Run DDL, or DML on `schema_migrations`."""
-        self._client.query_and_wait(
-            qualified(sql, self.full_name), job_config=self._config(params), location=self.region, retry=self._retry
-        )
+        self._jobs.rows(qualified(sql, self.full_name), params)
 
     def _applied(self) -> dict[int, tuple[str, datetime]]:
         rows = self.query(_APPLIED_SQL).to_pylist()
@@ -325,22 +255,12 @@ class BigQueryWarehouse:
     def _view_query(self, name: str) -> str:
         return qualified(statements.view_queries()[name], self.full_name)
 
-    def _config(self, params: Mapping[str, Any] | None = None, *, dry_run: bool = False) -> bigquery.QueryJobConfig:
-        from google.cloud import bigquery
-
-        return bigquery.QueryJobConfig(
-            query_parameters=[_parameter(name, value) for name, value in (params or {}).items()],
-            maximum_bytes_billed=self._maximum_bytes,
-            labels=JOB_LABELS,
-            dry_run=dry_run,
-            use_query_cache=not dry_run,
-        )
-
     def _refuse_excess(self, subject: str, estimated_bytes: int) -> None:
-        if estimated_bytes > self._maximum_bytes:
+        allowed = self._jobs.maximum_bytes
+        if estimated_bytes > allowed:
             raise WarehouseError(
                 subject,
-                f"It would read {estimated_bytes:,} bytes, at most {self._maximum_bytes:,} may be billed for a query.",
+                f"It would read {estimated_bytes:,} bytes, at most {allowed:,} may be billed for a query.",
                 "narrow the range of dates, or raise CBI_MAXIMUM_BYTES_BILLED.",
             )
 
@@ -348,21 +268,6 @@ class BigQueryWarehouse:
 def _refuse_write(subject: str, statement_type: str | None) -> None:
     if statement_type != "SELECT":
         raise WarehouseError(subject, f"A query only reads, this is {statement_type}.", "send a SELECT.")
-
-
-def _parameter(name: str, value: Any) -> bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter:
-    """A named parameter of the type that its value has; a list is an array of the type of its first value."""
-    from google.cloud import bigquery
-
-    first = value[0] if isinstance(value, list) and value else value
-    for kind, bigquery_type in _PARAMETER_TYPES:
-        if isinstance(first, kind):
-            if isinstance(value, list):
-                return bigquery.ArrayQueryParameter(name, bigquery_type, value)
-            return bigquery.ScalarQueryParameter(name, bigquery_type, value)
-    raise WarehouseError(
-        f"parameter {name}", f"BigQuery takes no {type(value).__name__} as a parameter.", "give a plain value."
-    )
 
 
 def _bounds(table: WarehouseTable, staged: pa.Table) -> dict[str, Any]:
@@ -373,19 +278,3 @@ def _bounds(table: WarehouseTable, staged: pa.Table) -> dict[str, Any]:
         return {}
     found = pc.min_max(staged[table.partition_by]).as_py()
     return {"first": found["min"], "last": found["max"]}
-
-
-def _parquet(staged: pa.Table) -> bytes:
-    import pyarrow.parquet as pq
-
-    sink = io.BytesIO()
-    pq.write_table(staged, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _require_client(location: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec("google") is None or find_spec("google.cloud.bigquery") is None:
-        fix = "install it: `make install-dev`, or pip install '.[gcp]'."
-        raise WarehouseError(location, "google-cloud-bigquery is not installed.", fix)

@@ -5,7 +5,7 @@ Only metadata is read here: no job is run and no byte is billed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from cbi_pipeline.contracts.warehouse import SCHEMA_MIGRATIONS, WAREHOUSE_TABLES, WarehouseTable
@@ -23,8 +23,11 @@ _DATASETS: Final = {
     "": "Tables of CBI: forecasts, metrics, verdicts. Rows never change.",
     "_views": "Views of CBI, which dashboards read.",
     "_staging": "Rows of CBI on their way into a table; every table here is removed after a day.",
+    "_raw": "Raw tables of CBI: observations as the providers gave them, from which bundles are exported.",
 }
-_LEGACY_NAMES: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+WAREHOUSE_DATASETS: Final = ("", "_views", "_staging")
+RAW_DATASETS: Final = ("_raw", "_staging")
+_LEGACY_NAMES: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
 class Catalogue:
@@ -49,8 +52,11 @@ class Catalogue:
         self._client, self._project, self._dataset, self._region = client, project, dataset, region
         self._retry, self._full_name = retry, full_name
 
-    def ensure_datasets(self) -> None:
+    def ensure_datasets(self, suffixes: Iterable[str] = WAREHOUSE_DATASETS) -> None:
         """Make the datasets that are missing.
+
+        Args:
+            suffixes: what follows the name of the tables' dataset.
 
         Raises:
             WarehouseError: one is in another region.
@@ -58,13 +64,13 @@ class Catalogue:
         from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
-        for suffix, description in _DATASETS.items():
+        for suffix in suffixes:
             name = f"{self._project}.{self._dataset}{suffix}"
             try:
                 found = self._client.get_dataset(name, retry=self._retry)
             except NotFound:
                 made = bigquery.Dataset(name)
-                made.location, made.description, made.labels = self._region, description, LABELS
+                made.location, made.description, made.labels = self._region, _DATASETS[suffix], LABELS
                 if suffix == "_staging":
                     made.default_table_expiration_ms = DAY_MILLISECONDS
                 found = self._client.create_dataset(made, exists_ok=True, retry=self._retry)
@@ -87,14 +93,20 @@ class Catalogue:
         except NotFound:
             return None
 
-    def table_differences(self, *, structure_only: bool) -> list[str]:
+    def table_differences(
+        self,
+        contracts: Iterable[WarehouseTable] = (SCHEMA_MIGRATIONS, *WAREHOUSE_TABLES.values()),
+        *,
+        structure_only: bool,
+    ) -> list[str]:
         """In what the tables differ from their contracts, in words.
 
         Args:
+            contracts: the tables to look at.
             structure_only: leave out descriptions and labels, which no row depends on.
         """
         different = []
-        for contract in (SCHEMA_MIGRATIONS, *WAREHOUSE_TABLES.values()):
+        for contract in contracts:
             found = self.find(contract.name)
             if found is None:
                 different.append(f"table {contract.name} is missing")

@@ -20,6 +20,7 @@ _ACCEPTED: Final[dict[BigQueryType, tuple[Callable[[pa.DataType], bool], str]]] 
     "STRING": (lambda t: pa.types.is_string(t) or pa.types.is_large_string(t), "text"),
     "INT64": (pa.types.is_integer, "whole numbers"),
     "FLOAT64": (lambda t: pa.types.is_floating(t) or pa.types.is_integer(t), "numbers"),
+    "BOOL": (pa.types.is_boolean, "true or false"),
     "DATE": (lambda t: pa.types.is_date(t) or (pa.types.is_timestamp(t) and t.tz is None), "dates"),
     "TIMESTAMP": (lambda t: pa.types.is_timestamp(t) and t.tz is not None, "times with a time zone"),
 }

@@ -6,6 +6,7 @@ query parameters, never as SQL text.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -44,11 +45,13 @@ def changed_rows(table: WarehouseTable, staging: str, *, bounded: bool = False) 
     `offered_<c>` for every published column c.
     """
     pairs = ",\n  ".join(f"t.{name} AS stored_{name}, s.{name} AS offered_{name}" for name in table.published_columns)
-    where = f"({_differs(table)})" + (f"\n  AND {_within(table)}" if bounded and prunable(table) else "")
+    where = f"({differs(table.published_columns)})" + (
+        f"\n  AND {_within(table)}" if bounded and prunable(table) else ""
+    )
     keys = ", ".join(f"s.{name}" for name in table.key)
     return (
         f"SELECT {keys}, COUNT(*) OVER () AS changed_rows,\n  {pairs}\n"
-        f"FROM {staging} AS s\nJOIN {table.name} AS t ON {_same_key(table)}\n"
+        f"FROM {staging} AS s\nJOIN {table.name} AS t ON {same_key(table)}\n"
         f"WHERE {where}\nORDER BY {keys}\nLIMIT {MAX_REPORTED_ROWS}"
     )
 
@@ -56,7 +59,7 @@ def changed_rows(table: WarehouseTable, staging: str, *, bounded: bool = False) 
 def insert_new(table: WarehouseTable, staging: str) -> str:
     """MERGE that inserts the staged rows whose key is new and leaves every stored row alone."""
     return (
-        f"MERGE INTO {table.name} AS t\nUSING {staging} AS s\nON {_same_key(table)}\n"
+        f"MERGE INTO {table.name} AS t\nUSING {staging} AS s\nON {same_key(table)}\n"
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(table.column_names)})\n"
         f"VALUES ({', '.join(f's.{name}' for name in table.column_names)})"
     )
@@ -72,8 +75,9 @@ def insert_new_or_fail(table: WarehouseTable, staging: str) -> str:
     name = table.published_columns[0]
     row = " ".join(f"', {column}=', CAST(s.{column} AS STRING)," for column in table.key).rstrip(",")
     return (
-        f"MERGE INTO {table.name} AS t\nUSING {staging} AS s\nON {_same_key(table)}{within}\n"
-        f"WHEN MATCHED AND ({_differs(table)}) THEN UPDATE SET {name} = ERROR(CONCAT('{WOULD_CHANGE}', {row}))\n"
+        f"MERGE INTO {table.name} AS t\nUSING {staging} AS s\nON {same_key(table)}{within}\n"
+        f"WHEN MATCHED AND ({differs(table.published_columns)})"
+        f" THEN UPDATE SET {name} = ERROR(CONCAT('{WOULD_CHANGE}', {row}))\n"
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(table.column_names)})\n"
         f"VALUES ({', '.join(f's.{column}' for column in table.column_names)})"
     )
@@ -89,7 +93,7 @@ def record_migration() -> str:
     columns = SCHEMA_MIGRATIONS.column_names
     row = ", ".join(f"@{name} AS {name}" for name in columns)
     return (
-        f"MERGE INTO {SCHEMA_MIGRATIONS.name} AS t\nUSING (SELECT {row}) AS s\nON {_same_key(SCHEMA_MIGRATIONS)}\n"
+        f"MERGE INTO {SCHEMA_MIGRATIONS.name} AS t\nUSING (SELECT {row}) AS s\nON {same_key(SCHEMA_MIGRATIONS)}\n"
         f"WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({', '.join(f's.{name}' for name in columns)})"
     )
 
@@ -129,15 +133,17 @@ def _labels() -> str:
     return ", ".join(f"('{name}', '{value}')" for name, value in LABELS.items())
 
 
-def _differs(table: WarehouseTable) -> str:
-    return "\n   OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in table.published_columns)
+def differs(columns: Iterable[str]) -> str:
+    """Whether a stored row `t` and a staged row `s` of one key differ in any of the columns; NULL equals NULL."""
+    return "\n   OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in columns)
 
 
 def _within(table: WarehouseTable) -> str:
     return f"t.{table.partition_by} BETWEEN @first AND @last"
 
 
-def _same_key(table: WarehouseTable) -> str:
+def same_key(table: WarehouseTable) -> str:
+    """Whether a stored row `t` and a staged row `s` have one key."""
     return " AND ".join(f"t.{name} = s.{name}" for name in table.key)
 
 
