@@ -92,35 +92,23 @@ class Jobs:
             use_query_cache=not dry_run,
         )
 
-    def run(self, start: Callable[[str], Any], name: str, *, still_there: Callable[[], bool] = lambda: True) -> Any:
+    def run(self, start: Callable[[str], Any], name: str) -> Any:
         """Start a job under an id made of `name` and wait for it; one that fails by chance is started again.
 
-        An id that is taken is this very job, whose answer was lost, or which a run before this one started: it is
-        waited for, not started twice. If it failed, or what it made is gone, the next free id is taken.
-
-        Args:
-            start: start the job under the id that is given.
-            name: what the ids begin with.
-            still_there: whether what an earlier job made can still be used.
-
-        Returns:
-            The job, done.
+        An id that is taken is this very job, whose answer was lost: it is waited for, not started twice.
         """
         from google.api_core.exceptions import Conflict
 
-        ids = (f"{name}-{number}" for number in range(1_000))
+        attempts = iter(range(1_000))
 
         def attempt() -> Any:
-            for job_id in ids:
-                try:
-                    job = start(job_id)
-                except Conflict:
-                    job = self.client.get_job(job_id, location=self.region, retry=self.retry)
-                    if job.state == "DONE" and (job.error_result or not still_there()):
-                        continue
-                job.result(retry=self.retry)
-                return job
-            raise WarehouseError(f"job {name}", "A thousand jobs of this name failed.", "read what they say.")
+            job_id = f"{name}-{next(attempts)}"
+            try:
+                job = start(job_id)
+            except Conflict:
+                job = self.client.get_job(job_id, location=self.region, retry=self.retry)
+            job.result(retry=self.retry)
+            return job
 
         return job_retry_of(self._retry_seconds)(attempt)()
 
