@@ -118,12 +118,23 @@ def experiments() -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    gcp: Annotated[
+        bool, typer.Option("--gcp", help="Check also each right on Google Cloud, by a harmless call.")
+    ] = False,
+    publisher: Annotated[
+        bool,
+        typer.Option("--publisher", help="With --gcp: check also what publishing bundles needs; writes one object."),
+    ] = False,
+) -> None:
     """Check Python, packages, device, data, warehouse and disk; print the settings. Exit code 1 if a fix is due."""
     from cbi_pipeline.reports.doctor import doctor_tables, examine
+    from cbi_pipeline.reports.doctor_gcp import examine_gcp
 
     settings = load_settings()
     findings = examine(settings, current_environment())
+    if gcp:
+        findings += examine_gcp(settings, publisher=publisher)
     for table in doctor_tables(settings, findings):
         console.print(table)
     if any(not finding.ok for finding in findings):

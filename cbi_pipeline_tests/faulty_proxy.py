@@ -2,40 +2,81 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 
 CUT_REQUEST: Final = -1
 """The connection breaks before the server has the whole request."""
 CUT_ANSWER: Final = -2
 """The server does what is asked, and its answer is lost halfway."""
-_OWN: Final = {"host", "connection", "transfer-encoding", "content-length", "accept-encoding"}
+_OWN: Final = {"host", "connection", "transfer-encoding", "content-length", "accept-encoding", "date", "server"}
+_ADDRESSES: Final = ("location",)
+"""Headers of an answer that send the client on to an address of the server, which must be the proxy's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.body)
+
+
+def refusal(message: str, reason: str) -> bytes:
+    """Body of an error of a Google API."""
+    detail = {"message": message, "domain": "global", "reason": reason}
+    return json.dumps({"error": {"message": message, "errors": [detail]}}).encode()
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Forwards to `target`; the next `times` requests that match get the fault instead."""
+    """Forwards to `target`; the next `times` requests that match get the fault instead. `requests`: all that came.
+
+    Every answer is dated by this machine's clock plus `clock_offset_seconds`.
+    """
 
     daemon_threads = True
 
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target, self.url = target, f"http://127.0.0.1:{self.server_address[1]}"
+        self.requests: list[Request] = []
         self.hits, self._lock = 0, threading.Lock()
+        self.clock_offset_seconds = 0.0
         self.inject(0, times=0)
 
-    def inject(self, fault: int, *, method: str = "", path: str = "", body: bytes = b"", times: int = 1) -> None:
+    def inject(
+        self,
+        fault: int,
+        *,
+        method: str = "",
+        path: str = "",
+        body: bytes = b"",
+        times: int = 1,
+        answer: bytes = refusal("injected", ""),
+    ) -> None:
         """From now on: an HTTP status or a cut, for requests of `method` (any if empty) that hold `path` and `body`."""
         self._fault, self._method, self._path, self._body, self._times, self.hits = fault, method, path, body, times, 0
+        self.answer = answer
 
-    def fault_for(self, method: str, path: str, body: bytes) -> int | None:
+    def fault_for(self, request: Request) -> int | None:
         with self._lock:
-            matches = self._method in ("", method) and self._path in path and self._body in body
+            self.requests.append(request)
+            matches = self._method in ("", request.method) and self._path in request.path and self._body in request.body
             if self.hits >= self._times or not matches:
                 return None
             self.hits += 1
@@ -46,14 +87,18 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FaultyProxy
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        moment = time.time() if timestamp is None else timestamp
+        return super().date_time_string(moment + self.server.clock_offset_seconds)
+
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        fault = self.server.fault_for(self.command, self.path, body)
+        fault = self.server.fault_for(Request(self.command, self.path, dict(self.headers), body))
         if fault == CUT_REQUEST:
             self._cut()
             return
         if fault is not None and fault > 0:
-            self._send(fault, {"Content-Type": "application/json"}, b'{"error": {"message": "injected"}}')
+            self._send(fault, {"Content-Type": "application/json"}, self.server.answer)
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
         request = urllib.request.Request(self.server.target + self.path, body or None, headers, method=self.command)
@@ -62,13 +107,16 @@ class _Handler(BaseHTTPRequestHandler):
                 status, found, content = answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             status, found, content = error.code, error.headers, error.read()
-        kept = {name: value for name, value in found.items() if name.lower() not in _OWN}
+        kept = {name: self._through_here(name, value) for name, value in found.items() if name.lower() not in _OWN}
         if fault == CUT_ANSWER:
             self._send(status, kept, content, cut=True)
             return
         self._send(status, kept, content)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+
+    def _through_here(self, name: str, value: str) -> str:
+        return value.replace(self.server.target, self.server.url) if name.lower() in _ADDRESSES else value
 
     def _send(self, status: int, headers: dict[str, str], content: bytes, *, cut: bool = False) -> None:
         self.send_response(status)

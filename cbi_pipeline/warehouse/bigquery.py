@@ -21,7 +21,7 @@ from cbi_pipeline.errors import WarehouseError
 from cbi_pipeline.warehouse import statements
 from cbi_pipeline.warehouse.base import MergeResult, MigrationState
 from cbi_pipeline.warehouse.bigquery_catalogue import Catalogue
-from cbi_pipeline.warehouse.bigquery_jobs import DEFAULT_BYTES_BILLED, RETRY_SECONDS, Jobs, to_load_parquet
+from cbi_pipeline.warehouse.bigquery_jobs import DEFAULT_BYTES_BILLED, JOB_SECONDS, RETRY_SECONDS, Jobs, to_load_parquet
 from cbi_pipeline.warehouse.dialect import check_query, qualified, shorten
 from cbi_pipeline.warehouse.migrations import Migration, migrations, pending
 from cbi_pipeline.warehouse.rows import find_contract, stage, would_change
@@ -51,6 +51,7 @@ class BigQueryWarehouse:
         client: an open client; made from the environment when first needed by default.
         writer: what a run that may be repeated is called; one of its own for every instance by default.
         retry_seconds: how long a request is tried again after an error that may pass.
+        job_seconds: how long a job may take.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class BigQueryWarehouse:
         client: bigquery.Client | None = None,
         writer: str | None = None,
         retry_seconds: float = RETRY_SECONDS,
+        job_seconds: float = JOB_SECONDS,
     ) -> None:
         self.project, self.dataset, self.region = project, dataset, region
         self._storage_api, self._writer = storage_api, writer or uuid4().hex
@@ -73,6 +75,7 @@ class BigQueryWarehouse:
             maximum_bytes_billed=maximum_bytes_billed,
             client=client,
             retry_seconds=retry_seconds,
+            job_seconds=job_seconds,
         )
         self._writes: Counter[str] = Counter()
 
@@ -142,7 +145,8 @@ class BigQueryWarehouse:
             views = [
                 self._catalogue.view_difference(view, self._view_query(view.name)) for view in WAREHOUSE_VIEWS.values()
             ]
-            return [*self._catalogue.table_differences(structure_only=False), *filter(None, views)]
+            tables = self._catalogue.table_differences(structure_only=False)
+            return [*self._catalogue.dataset_differences(), *tables, *filter(None, views)]
 
     def row_count(self, name: str) -> int:
         """Rows of a table (from its metadata, without reading it) or of a view."""
@@ -245,8 +249,8 @@ class BigQueryWarehouse:
             return int(job.num_dml_affected_rows or 0)
 
     def _execute(self, sql: str, params: Mapping[str, Any] | None = None) -> None:
-        """Run DDL, or DML on `schema_migrations`."""
-        self._jobs.rows(qualified(sql, self.full_name), params)
+        """Run DDL, or DML on `schema_migrations`: what can be run twice."""
+        self._jobs.rows(qualified(sql, self.full_name), params, default_dataset=f"{self.project}.{self.dataset}")
 
     def _applied(self) -> dict[int, tuple[str, datetime]]:
         rows = self.query(_APPLIED_SQL).to_pylist()

@@ -61,28 +61,59 @@ class Catalogue:
         Raises:
             WarehouseError: one is in another region.
         """
-        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
         for suffix in suffixes:
             name = f"{self._project}.{self._dataset}{suffix}"
-            try:
-                found = self._client.get_dataset(name, retry=self._retry)
-            except NotFound:
+            found = self._find_dataset(name)
+            if found is None:
                 made = bigquery.Dataset(name)
                 made.location, made.description, made.labels = self._region, _DATASETS[suffix], LABELS
                 if suffix == "_staging":
                     made.default_table_expiration_ms = DAY_MILLISECONDS
                 found = self._client.create_dataset(made, exists_ok=True, retry=self._retry)
-            self._require_region(name, str(found.location))
+            if not self._is_here(found):
+                raise WarehouseError(
+                    f"dataset {name}",
+                    f"It is in {found.location}, every dataset and job of this warehouse must be in {self._region}.",
+                    f"set CBI_BIGQUERY_LOCATION={found.location}, or name a dataset in {self._region} with "
+                    "CBI_BIGQUERY_DATASET.",
+                )
 
-    def _require_region(self, name: str, region: str) -> None:
-        if region.lower() != self._region.lower():
-            raise WarehouseError(
-                f"dataset {name}",
-                f"It is in {region}, every dataset and job of this warehouse must be in {self._region}.",
-                f"set CBI_BIGQUERY_LOCATION={region}, or name a dataset in {self._region} with CBI_BIGQUERY_DATASET.",
-            )
+    def dataset_differences(self) -> list[str]:
+        """In what the datasets differ from what `ensure_datasets` and `authorise_views` make, in words."""
+        different = []
+        for suffix in WAREHOUSE_DATASETS:
+            found = self._find_dataset(f"{self._project}.{self._dataset}{suffix}")
+            if found is None:
+                different.append(f"dataset {self._dataset}{suffix} is missing")
+            elif not self._is_here(found):
+                different.append(f"dataset {found.dataset_id} is in {found.location}, should be in {self._region}")
+            elif suffix == "" and not self._lets_views_in(found):
+                different.append(f"dataset {found.dataset_id} does not let the views of {self._dataset}_views read it")
+            elif suffix == "_staging" and found.default_table_expiration_ms != DAY_MILLISECONDS:
+                different.append(f"dataset {found.dataset_id} does not remove its tables after a day")
+        return different
+
+    def _find_dataset(self, name: str) -> bigquery.Dataset | None:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return self._client.get_dataset(name, retry=self._retry)
+        except NotFound:
+            return None
+
+    def _is_here(self, dataset: bigquery.Dataset) -> bool:
+        return str(dataset.location).lower() == self._region.lower()
+
+    @property
+    def _views(self) -> dict[str, str]:
+        return {"projectId": self._project, "datasetId": f"{self._dataset}_views"}
+
+    def _lets_views_in(self, dataset: bigquery.Dataset) -> bool:
+        return self._views in [
+            entry.entity_id["dataset"] for entry in dataset.access_entries if entry.entity_type == "dataset"
+        ]
 
     def find(self, name: str) -> bigquery.Table | None:
         """A table or view; None if there is none."""
@@ -130,15 +161,21 @@ class Catalogue:
 
     def authorise_views(self) -> None:
         """Let the views' dataset read the tables' dataset, so that a reader of views needs no right on tables."""
+        from google.api_core.exceptions import PreconditionFailed
+        from google.api_core.retry import Retry, if_exception_type
         from google.cloud import bigquery
 
-        views = {"projectId": self._project, "datasetId": f"{self._dataset}_views"}
-        dataset = self._client.get_dataset(f"{self._project}.{self._dataset}", retry=self._retry)
-        granted = [entry.entity_id["dataset"] for entry in dataset.access_entries if entry.entity_type == "dataset"]
-        if views not in granted:
-            entry = bigquery.AccessEntry(entity_type="dataset", entity_id={"dataset": views, "targetTypes": ["VIEWS"]})
-            dataset.access_entries = [*dataset.access_entries, entry]
-            self._client.update_dataset(dataset, ["access_entries"], retry=self._retry)
+        @Retry(predicate=if_exception_type(PreconditionFailed), initial=0.1, maximum=1.0, timeout=10.0)
+        def authorise() -> None:
+            """Once more if another changed the dataset between reading and writing."""
+            dataset = self._client.get_dataset(f"{self._project}.{self._dataset}", retry=self._retry)
+            if not self._lets_views_in(dataset):
+                views = {"dataset": self._views, "targetTypes": ["VIEWS"]}
+                entry = bigquery.AccessEntry(entity_type="dataset", entity_id=views)
+                dataset.access_entries = [*dataset.access_entries, entry]
+                self._client.update_dataset(dataset, ["access_entries"], retry=self._retry)
+
+        authorise()
 
 
 def _expected(contract: WarehouseTable, structure_only: bool) -> dict[str, Any]:

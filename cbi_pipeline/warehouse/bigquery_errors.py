@@ -25,8 +25,9 @@ _PASSING_REASONS: Final = frozenset(
         "rateLimitExceeded",
     }
 )
-_CONCURRENT: Final = "concurrent update"
-"""BigQuery: "Could not serialize access to table ... due to concurrent update"; it has no reason of its own."""
+_CONCURRENT: Final = ("concurrent update", "Already Exists: Table")
+"""BigQuery: "Could not serialize access to table ... due to concurrent update"; it has no reason of its own. And what
+CREATE TABLE IF NOT EXISTS answers if another makes the table at the same moment."""
 
 _SIGN_IN: Final = (
     "sign in again (`gcloud auth application-default login`), or give GOOGLE_APPLICATION_CREDENTIALS a key that is "
@@ -62,7 +63,7 @@ def _may_pass(error: BaseException) -> bool:
 
     if not isinstance(error, GoogleAPICallError):
         return False
-    return _reason(error) in _PASSING_REASONS or _CONCURRENT in str(error.message)
+    return _reason(error) in _PASSING_REASONS or any(text in str(error.message) for text in _CONCURRENT)
 
 
 def _reason(error: GoogleAPICallError) -> str:

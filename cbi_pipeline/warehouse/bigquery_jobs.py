@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BYTES_BILLED: Final = 10 * 2**30
 RETRY_SECONDS: Final = 120.0
+JOB_SECONDS: Final = 900.0
 JOB_LABELS: Final = {"app": "cbi"}
 _PARAMETER_TYPES: Final = (
     (bool, "BOOL"),
@@ -44,7 +45,8 @@ class Jobs:
         region: every job runs in it.
         maximum_bytes_billed: a query that would read more is refused.
         client: an open client; made from the environment when first needed by default.
-        retry_seconds: how long a request is tried again after an error that may pass.
+        retry_seconds: how long a request, or a job that failed by chance, is tried again.
+        job_seconds: how long a job may take.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Jobs:
         maximum_bytes_billed: int = DEFAULT_BYTES_BILLED,
         client: bigquery.Client | None = None,
         retry_seconds: float = RETRY_SECONDS,
+        job_seconds: float = JOB_SECONDS,
     ) -> None:
         self.project, self.region, self.maximum_bytes = project, region, maximum_bytes_billed
-        self._given, self._retry_seconds = client, retry_seconds
+        self._given, self._retry_seconds, self._job_seconds = client, retry_seconds, job_seconds
 
     @cached_property
     def client(self) -> bigquery.Client:
@@ -92,25 +95,47 @@ class Jobs:
             use_query_cache=not dry_run,
         )
 
-    def run(self, start: Callable[[str], Any], name: str) -> Any:
+    def run(self, start: Callable[[str], Any], name: str, *, still_there: Callable[[], bool] = lambda: True) -> Any:
         """Start a job under an id made of `name` and wait for it; one that fails by chance is started again.
 
-        An id that is taken is this very job, whose answer was lost: it is waited for, not started twice.
+        An id that is taken is this very job, whose answer was lost, or which a run before this one started: it is
+        waited for, not started twice. If it failed, or what it made is gone, the next free id is taken.
+
+        Args:
+            start: start the job under the id that is given.
+            name: what the ids begin with.
+            still_there: whether what an earlier job made can still be used.
+
+        Returns:
+            the job, done.
         """
         from google.api_core.exceptions import Conflict
 
-        attempts = iter(range(1_000))
+        ids = (f"{name}-{number}" for number in range(1_000))
 
         def attempt() -> Any:
-            job_id = f"{name}-{next(attempts)}"
-            try:
-                job = start(job_id)
-            except Conflict:
-                job = self.client.get_job(job_id, location=self.region, retry=self.retry)
-            job.result(retry=self.retry)
-            return job
+            for job_id in ids:
+                try:
+                    job = start(job_id)
+                except Conflict:
+                    job = self.client.get_job(job_id, location=self.region, retry=self.retry)
+                    if job.state == "DONE" and (job.error_result or not still_there()):
+                        continue
+                self._wait(job)
+                return job
+            raise WarehouseError(f"job {name}", "A thousand jobs of this name failed.", "read what they say.")
 
         return job_retry_of(self._retry_seconds)(attempt)()
+
+    def _wait(self, job: Any) -> None:
+        try:
+            job.result(retry=self.retry, timeout=self._job_seconds)
+        except TimeoutError:
+            raise WarehouseError(
+                f"job {job.job_id}",
+                f"It has not ended after {self._job_seconds:.0f} s.",
+                f"look what it does (`bq show -j {job.job_id}`), and run again when it has ended, or cancel it.",
+            ) from None
 
     def query(self, sql: str | Callable[[str], str], name: str, params: Mapping[str, Any] | None = None) -> Any:
         """Run one statement or script as a job called `name`, to its end.
@@ -141,15 +166,49 @@ class Jobs:
             labels=JOB_LABELS,
         )
         self.run(
-            lambda job_id: self.retry(self.client.load_table_from_file)(
-                io.BytesIO(content), destination, job_id=job_id, job_config=config, location=self.region, num_retries=0
+            self.retry(
+                lambda job_id: self.client.load_table_from_file(
+                    io.BytesIO(content),
+                    destination,
+                    job_id=job_id,
+                    job_config=config,
+                    location=self.region,
+                    num_retries=0,
+                )
             ),
             name,
+            still_there=lambda: self._exists(destination),
         )
 
-    def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Run a statement that changes nothing, or may be run twice; its rows."""
-        found = self.client.query_and_wait(sql, job_config=self.config(params), location=self.region, retry=self.retry)
+    def _exists(self, table: str) -> bool:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            self.client.get_table(table, retry=self.retry)
+        except NotFound:
+            return False
+        return True
+
+    def rows(
+        self, sql: str, params: Mapping[str, Any] | None = None, *, default_dataset: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Run a statement that changes nothing, or may be run twice; its rows.
+
+        Args:
+            sql: its text.
+            params: values of its parameters.
+            default_dataset: where tables without a dataset are found, in DDL that only BigQuery can parse.
+        """
+        config = self.config(params)
+        if default_dataset is not None:
+            config.default_dataset = default_dataset
+        found = self.client.query_and_wait(
+            sql,
+            job_config=config,
+            location=self.region,
+            retry=self.retry,
+            job_retry=job_retry_of(self._retry_seconds),
+        )
         return [dict(row.items()) for row in found]
 
     def remove_table(self, name: str) -> None:

@@ -7,16 +7,16 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from cbi_pipeline.contracts.forecast import ForecastRow
 from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
 from cbi_pipeline.warehouse import BigQueryWarehouse, DuckDBWarehouse
+from cbi_pipeline.warehouse.dialect import to_duckdb
 from cbi_pipeline_tests.bigquery_server import PROJECT, REGION
 
 RowMaker = Callable[..., dict[str, Any]]
-
-
 Warehouse = DuckDBWarehouse | BigQueryWarehouse
 
 
@@ -41,10 +41,25 @@ def bigquery_warehouse(gcp_environment: None, _migrated: set[str]) -> BigQueryWa
     if "cbi" not in _migrated:
         made.migrate()
         _migrated.add("cbi")
-    for table in WAREHOUSE_TABLES:
-        if made.row_count(table):
-            made._client.query_and_wait(f"TRUNCATE TABLE `{made.full_name(table)}`")
+    empty_tables(made)
     return made
+
+
+def empty_tables(warehouse: BigQueryWarehouse) -> None:
+    """Remove every row, as only a test may."""
+    counts = [f"SELECT '{name}' AS name, COUNT(*) AS n FROM `{warehouse.full_name(name)}`" for name in WAREHOUSE_TABLES]
+    for row in warehouse._client.query_and_wait(" UNION ALL ".join(counts)):
+        if row.n:
+            warehouse._client.query_and_wait(f"TRUNCATE TABLE `{warehouse.full_name(row.name)}`")
+
+
+def execute(warehouse: Warehouse, sql: str) -> None:
+    """Run one statement in BigQuery's dialect behind the warehouse's back."""
+    if isinstance(warehouse, BigQueryWarehouse):
+        warehouse._execute(sql)
+        return
+    with duckdb.connect(warehouse.path) as connection:
+        connection.execute(to_duckdb(sql))
 
 
 @pytest.fixture(params=["duckdb", "bigquery"])

@@ -70,3 +70,12 @@ def test_key_write_stamp_and_published_columns_are_all_columns_once(table):
 def test_a_contract_that_contradicts_itself_is_refused(roles, message):
     with pytest.raises(ValueError, match=message):
         replace(METRICS, **roles)
+
+
+def test_metrics_may_only_lack_their_value():
+    assert [column.name for column in METRICS.columns if column.mode == "NULLABLE"] == ["value"]
+
+
+def test_experiments_may_only_lack_errors():
+    ratios = [f"rmse_ratio_{horizon}m" for horizon in (3, 6, 9, 12)]
+    assert [column.name for column in EXPERIMENTS.columns if column.mode == "NULLABLE"] == ratios

@@ -1,0 +1,94 @@
+"""The last step of a run: a manifest in the bucket that says which rows are back in the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from cbi_pipeline.contracts.returned import ReturnManifest, returned_table
+from cbi_pipeline.errors import BundleError
+from cbi_pipeline.warehouse.rows import find_contract
+
+RETURNS_FOLDER: Final = "returns"
+
+
+class ReturnStore(Protocol):
+    """Where return manifests are kept; `GcsBundleStore` is one."""
+
+    location: str
+
+    def create(self, folder: str, name: str, content: bytes) -> bool:
+        """Write an object if there is none of its name; `BundleError` if there is one with other bytes."""
+
+    def read(self, version: str, name: str) -> bytes:
+        """The bytes of an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedReturn:
+    """A return manifest in its bucket; `written` is False if an earlier run brought back the very same rows."""
+
+    uri: str
+    manifest: ReturnManifest
+    written: bool
+
+
+def publish_return(
+    store: ReturnStore,
+    *,
+    rows: Mapping[str, Iterable[Mapping[str, Any]]],
+    as_of_date: date,
+    dataset_version: str,
+    model_version: str,
+    warehouse: str,
+    run_id: str,
+    code_commit: str,
+    created_at: datetime | None = None,
+) -> PublishedReturn:
+    """Write the return manifest of a run, once its rows are in the warehouse; a re-run of the same rows writes nothing.
+
+    Args:
+        store: the bucket of bundles.
+        rows: by table of the warehouse, the rows of this run as they are stored; only their keys are read.
+        as_of_date: trade date of the forecast.
+        dataset_version: the bundle it was made from.
+        model_version: the model that made it.
+        warehouse: where the rows are, `Warehouse.location`.
+        run_id, code_commit: what wrote them.
+        created_at: when, with time zone; now by default.
+
+    Raises:
+        BundleError: another object stands under the manifest's name.
+        StoreError: the bucket refuses or cannot be reached; there is no manifest then.
+        WarehouseError: the warehouse has no such table.
+    """
+    manifest = ReturnManifest(
+        as_of_date=as_of_date,
+        dataset_version=dataset_version,
+        model_version=model_version,
+        warehouse=warehouse,
+        tables={name: returned_table(find_contract(name), found) for name, found in sorted(rows.items())},
+        run_id=run_id,
+        code_commit=code_commit,
+        created_at=created_at or datetime.now(UTC),
+    )
+    uri = f"{store.location}/{RETURNS_FOLDER}/{manifest.file_name}"
+    try:
+        return PublishedReturn(uri, manifest, store.create(RETURNS_FOLDER, manifest.file_name, manifest.to_json()))
+    except BundleError:
+        stored = _stored(store, manifest.file_name, uri)
+        if stored.content_sha256 != manifest.content_sha256:
+            raise
+        return PublishedReturn(uri, stored, written=False)
+
+
+def _stored(store: ReturnStore, name: str, uri: str) -> ReturnManifest:
+    try:
+        return ReturnManifest.model_validate_json(store.read(RETURNS_FOLDER, name))
+    except ValidationError as error:
+        rule = f"a return manifest has the fields of contracts/returned.py ({error.error_count()} are wrong)."
+        raise BundleError(uri, rule, "find out who wrote it, and remove it; then run again.") from error
