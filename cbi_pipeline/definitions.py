@@ -6,9 +6,18 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from cbi_pipeline.orchestration.assets import evaluation, features, raw, selection, serving, training, warehouse
+from cbi_pipeline.orchestration.assets import (
+    evaluation,
+    features,
+    raw,
+    returning,
+    selection,
+    serving,
+    training,
+    warehouse,
+)
 from cbi_pipeline.orchestration.checks import ALL_CHECKS
-from cbi_pipeline.orchestration.jobs import daily, refit, retrain
+from cbi_pipeline.orchestration.jobs import daily_job, refit, retrain
 from cbi_pipeline.orchestration.resources import build_resources
 from cbi_pipeline.orchestration.sensors import new_manifest
 from cbi_pipeline.profiles import get_profile
@@ -24,10 +33,11 @@ def build_definitions(
         assets=[
             *dg.load_assets_from_modules([raw, features, selection, evaluation, serving]),
             *_stored_in(settings.warehouse),
+            *([returning.return_manifest] if settings.bundle_uri else []),
             training.build_trained_models(get_profile(settings.profile)),
         ],
         asset_checks=ALL_CHECKS,
-        jobs=[retrain, daily, refit],
+        jobs=[retrain, daily_job(settings), refit],
         sensors=[new_manifest],
         executor=dg.in_process_executor,
         resources={**build_resources(settings), **(resource_overrides or {})},

@@ -1,6 +1,13 @@
 """Jobs: `retrain` is everything, `daily` a forecast from the champion that serves, `refit` a candidate for a person."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
+
+from cbi_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 RETRAIN = "retrain"
 DAILY = "daily"
@@ -25,11 +32,15 @@ refit = dg.define_asset_job(
 _DAILY_TABLES = ("predictions", "realized_prices", "data_quality")
 _DAILY_VIEWS = ("vw_latest_forecast", "vw_production_forecast", "vw_forecast_performance", "vw_data_freshness")
 
-daily = dg.define_asset_job(
-    DAILY,
-    selection=dg.AssetSelection.groups("raw")
-    | dg.AssetSelection.assets("curated_features", "daily_predictions")
-    | dg.AssetSelection.assets(*(["warehouse", name] for name in (*_DAILY_TABLES, *_DAILY_VIEWS))),
-    executor_def=dg.in_process_executor,
-    description="Today's forecast: raw tables, features, the champion's predictions, warehouse.",
-)
+
+def daily_job(settings: Settings) -> "UnresolvedAssetJobDefinition":
+    """Today's forecast; where there is a bucket, it ends with the return manifest."""
+    stored = (["warehouse", name] for name in (*_DAILY_TABLES, *_DAILY_VIEWS))
+    returned = ("return_manifest",) if settings.bundle_uri else ()
+    return dg.define_asset_job(
+        DAILY,
+        selection=dg.AssetSelection.groups("raw")
+        | dg.AssetSelection.assets("curated_features", "daily_predictions", *stored, *returned),
+        executor_def=dg.in_process_executor,
+        description="Today's forecast: raw tables, features, the champion's predictions, warehouse.",
+    )

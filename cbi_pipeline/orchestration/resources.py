@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cbi_pipeline.bundle.locate import LocatedBundle
     from cbi_pipeline.bundle.sync import RemoteStore
     from cbi_pipeline.registry.artifact_store import ArtifactStore
+    from cbi_pipeline.stages.returning import ReturnStore
     from cbi_pipeline.warehouse.base import Warehouse
 
 
@@ -66,6 +67,12 @@ class BundleStoreResource(dg.ConfigurableResource):
         if version is not None:
             return find_local_bundle(settings.bundles_dir, version)
         return find_bundle(settings, report)
+
+    def returns(self) -> "ReturnStore":
+        """The bucket in which return manifests are kept."""
+        from cbi_pipeline.bundle.gcs import GcsBundleStore
+
+        return GcsBundleStore(self.run_settings.load().bundle_uri, client=self._client())
 
     def published(self) -> "RemoteStore":
         """The store in which new bundles appear."""

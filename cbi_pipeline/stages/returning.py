@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
+from cbi_pipeline import progress
+from cbi_pipeline.contracts.references import PredictionsRef
 from cbi_pipeline.contracts.returned import ReturnManifest, returned_table
 from cbi_pipeline.errors import BundleError
+from cbi_pipeline.provenance import code_commit
+from cbi_pipeline.stages.serving import load_forecast_rows
 from cbi_pipeline.warehouse.rows import find_contract
 
+if TYPE_CHECKING:
+    from cbi_pipeline.warehouse.base import Warehouse
+
+STAGE: Final = "return manifest"
+_STORED_SQL: Final = {
+    "predictions": "SELECT * FROM predictions WHERE as_of_date BETWEEN @first AND @last AND model_version = @model",
+    "realized_prices": "SELECT * FROM realized_prices WHERE dataset_version = @dataset",
+    "data_quality": "SELECT * FROM data_quality WHERE dataset_version = @dataset",
+    "metrics": "SELECT * FROM metrics WHERE scorecard_id = @scorecard",
+    "gate_verdicts": "SELECT * FROM gate_verdicts WHERE scorecard_id = @scorecard",
+}
+"""What stands behind a forecast, as the warehouse has it."""
 RETURNS_FOLDER: Final = "returns"
 
 
@@ -35,6 +52,46 @@ class PublishedReturn:
     uri: str
     manifest: ReturnManifest
     written: bool
+
+
+def return_forecast(
+    predictions: PredictionsRef, models_dir: Path, warehouse: Warehouse, store: ReturnStore, *, run_id: str
+) -> PublishedReturn:
+    """Write the return manifest of forecasts, from what the warehouse holds of them and of what stands behind them.
+
+    Args:
+        models_dir: where the model that serves is told, and with it the scorecard.
+
+    Raises:
+        ModelError: no model serves. BundleError, StoreError, WarehouseError: as `publish_return`.
+    """
+    from cbi_pipeline.registry.champion import load_serving
+
+    _, champion = load_serving(models_dir)
+    made = load_forecast_rows(predictions)
+    known: dict[str, Any] = {
+        "first": predictions.first_as_of_date,
+        "last": predictions.as_of_date,
+        "model": predictions.model_version,
+        "dataset": made[-1].dataset_version,
+        "scorecard": champion.scorecard_id,
+    }
+    published = publish_return(
+        store,
+        rows={name: _stored_rows(warehouse, sql, known) for name, sql in _STORED_SQL.items()},
+        as_of_date=predictions.as_of_date,
+        dataset_version=known["dataset"],
+        model_version=predictions.model_version,
+        warehouse=warehouse.location,
+        run_id=run_id,
+        code_commit=code_commit(),
+    )
+    progress.finish(STAGE, published.uri, reused=not published.written)
+    return published
+
+
+def _stored_rows(warehouse: Warehouse, sql: str, known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return warehouse.query(sql, {name: value for name, value in known.items() if f"@{name}" in sql}).to_pylist()
 
 
 def publish_return(

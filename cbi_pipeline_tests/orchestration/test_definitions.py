@@ -199,7 +199,8 @@ def test_settings_choose_where_tables_and_bundles_are(tmp_path):
     graph = definitions.resolve_asset_graph()
     stored = {key for key in graph.get_all_asset_keys() if key.path[0] == "warehouse"}
     assert {frozenset(graph.get(key).kinds) for key in stored} == {frozenset({"bigquery"})}
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == set(LINEAGE)
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {*LINEAGE, "return_manifest"}
+    assert "return_manifest" in job_assets(definitions, "daily")
     resources = definitions.resources
     assert isinstance(resources["warehouse"].bigquery, BigQueryResource)
     assert isinstance(resources["bundle_store"].gcs, GCSResource)

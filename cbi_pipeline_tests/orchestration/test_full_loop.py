@@ -16,6 +16,7 @@ from uuid import uuid4
 import dagster as dg
 import pandas as pd
 import pytest
+from google.cloud import storage
 
 from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.export import export_bundle
@@ -23,6 +24,7 @@ from cbi_pipeline.bundle.gcs import GcsBundleStore
 from cbi_pipeline.bundle.read import read_arrow_tables
 from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.contracts.references import FeaturesRef, RawTableRef
+from cbi_pipeline.contracts.returned import ReturnManifest, returned_table
 from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.evaluation.benchmarks import prepare_market
@@ -145,6 +147,19 @@ def test_views_show_what_was_written(loop):
     assert rows(loop.settings, "SELECT COUNT(*) AS n FROM vw_production_forecast") == [{"n": 0}]
     gates = rows(loop.settings, "SELECT DISTINCT is_latest, serves FROM vw_gate_status")
     assert gates == [{"is_latest": 1, "serves": 1}]
+
+
+def test_the_bucket_is_told_which_rows_are_back(loop):
+    bucket, _, prefix = loop.store.location.removeprefix("gs://").partition("/")
+    names = [blob.name for blob in storage.Client(project=PROJECT).list_blobs(bucket, prefix=f"{prefix}/returns/")]
+    assert len(names) == 1
+    manifest = ReturnManifest.model_validate_json(loop.store.read("returns", names[0].rpartition("/")[2]))
+    assert (manifest.as_of_date, manifest.dataset_version) == (date(2023, 12, 29), loop.store.sealed()[0])
+    assert manifest.run_id == loop.runs[0].run_id
+    for name, told in manifest.tables.items():
+        stored = rows(loop.settings, f"SELECT * FROM {name}")
+        assert (told.rows, told) == (len(stored), returned_table(WAREHOUSE_TABLES[name], stored))
+    assert {"predictions", "metrics"} <= set(manifest.tables)
 
 
 def test_assets_name_their_table_and_its_page(loop):
