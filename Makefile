@@ -22,6 +22,7 @@ test: install-dev install-emulators  ## lint, type check, check the definitions 
 	@DAGSTER_HOME=$(CURDIR)/.dagster $(BIN)/dg check defs
 	@$(BIN)/cbi features dictionary --check
 	@$(BIN)/cbi features life --check
+	@$(BIN)/cbi sources coverage --check
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 ui: install  ## open the Dagster UI on http://127.0.0.1:3000

@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands, so that `cbi --help` answers a
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from rich.console import Console
 from cbi_pipeline import __version__, cli_cloud
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
-from cbi_pipeline.cli_sources import sources_app
+from cbi_pipeline.cli_sources import fetch_and_build, sources_app
 from cbi_pipeline.cli_warehouse import warehouse_app
 from cbi_pipeline.errors import BundleError, CbiError, SettingsError
 from cbi_pipeline.profiles import ProfileName
@@ -86,9 +87,14 @@ def run(
     profile: Annotated[
         ProfileName | None, typer.Option(help="Folds, networks and training effort; CBI_PROFILE by default.")
     ] = None,
+    fetch: Annotated[
+        bool,
+        typer.Option("--fetch", help="First bring what is new from the sources without a key, as a new bundle."),
+    ] = False,
 ) -> None:
     """Run the main job: find data, build features, train, evaluate, forecast, publish. Re-uses what has not changed."""
-    _execute(load_settings(**({"profile": profile} if profile else {})), "retrain")
+    settings = load_settings(**({"profile": profile} if profile else {}))
+    _execute(settings, "retrain", before=fetch_and_build if fetch else None)
 
 
 @app.command()
@@ -98,7 +104,7 @@ def predict(
 ) -> None:
     """Forecast the newest trade date, and those missed before it, with the champion that serves; without training."""
     given = [day.date() for day in (first or last, last or first) if day]
-    _execute(load_settings(), "daily", (given[0], given[1]) if given else None)
+    _execute(load_settings(), "daily", days=(given[0], given[1]) if given else None)
 
 
 @app.command()
@@ -169,6 +175,10 @@ def bundle_build(
         bool, typer.Option("--starter", help="Make the starter bundle of the repository instead.")
     ] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of provider files; CBI_DATA_DIR by default.")] = None,
+    without: Annotated[
+        str,
+        typer.Option(help="Sources to do without, as fcpo,emts,mpob: their features are missing."),
+    ] = "",
 ) -> None:
     """Build a bundle from provider files; refused whole if any row breaks a rule."""
     from cbi_pipeline.bundle.build import build_bundle
@@ -180,7 +190,7 @@ def bundle_build(
         if starter:
             built = build_starter(settings.data_dir, settings.starter_dir, progress=status.update)
         else:
-            tables = build_raw_tables(settings.data_dir, status.update)
+            tables = build_raw_tables(settings.data_dir, status.update, tuple(filter(None, without.split(","))))
             built = build_bundle(tables, settings.bundles_dir, progress=status.update)
     window = built.manifest.window
     outcome = "was there already, with the same content" if built.reused else "is built"
@@ -286,7 +296,14 @@ def bundle_list() -> None:
     console.print(table)
 
 
-def _execute(settings: Settings, job: str, days: tuple[date, date] | None = None) -> None:
+def _execute(
+    settings: Settings,
+    job: str,
+    *,
+    days: tuple[date, date] | None = None,
+    before: Callable[[Settings], list[str]] | None = None,
+) -> None:
+    """Run a job and print what it forecasts; `before` comes first, under the same display, and says what to print."""
     from cbi_pipeline import stages
     from cbi_pipeline.orchestration.run import execute_job, reference_path
     from cbi_pipeline.reports.console import RunDisplay, forecast_table, status_reasons
@@ -294,6 +311,8 @@ def _execute(settings: Settings, job: str, days: tuple[date, date] | None = None
 
     display = RunDisplay(console)
     with display.live():
+        for line in before(settings) if before else ():
+            console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
         outcome = execute_job(settings, job, days)
     data = outcome.data
     console.print(f"\n[{'bold yellow' if data.origin == 'starter' else 'bold'}]Data:[/] {data.why}\n", highlight=False)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,17 @@ def report(stage: str, done: int, total: int, note: str = "") -> None:
 def finish(stage: str, note: str = "", *, reused: bool | None = None) -> None:
     """Tell the listener that `stage` is complete."""
     _emit(ProgressEvent(stage, 1, 1, note, finished=True, reused=reused))
+
+
+T = TypeVar("T")
+
+
+def counted(stage: str, items: Iterable[T], name: Callable[[T], str] = str) -> Iterator[T]:
+    """The items one by one; before each the listener is told how many of `stage` are done and which comes next."""
+    listed = list(items)
+    for done, item in enumerate(listed):
+        report(stage, done, len(listed), name(item))
+        yield item
 
 
 @contextmanager

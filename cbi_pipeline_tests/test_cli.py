@@ -136,7 +136,7 @@ def test_experiments_before_any_run_say_what_to_do(cbi):
 )
 def test_the_profile_of_a_run_overrides_the_variable(cbi, monkeypatch, arguments, profile):
     executed = []
-    monkeypatch.setattr(cli, "_execute", lambda settings, job: executed.append((settings.profile, job)))
+    monkeypatch.setattr(cli, "_execute", lambda settings, job, _: executed.append((settings.profile, job)))
     assert cbi("run", *arguments).code == 0
     assert executed == [(profile, "retrain")]
 

@@ -108,3 +108,10 @@ def test_the_log_gets_a_line_every_ten_seconds_at_most():
     assert lines[0] == 'stage="training" done=100 total=2000 seconds_left=190 note="cell 1/2, epoch 100"'
     log(ProgressEvent("training", 1, 1, "done", finished=True))
     assert len(lines) == 10
+
+
+def test_counted_items_tell_which_comes_next():
+    seen = []
+    with progress.listening(lambda event: seen.append((event.stage, event.done, event.total, event.note))):
+        assert list(progress.counted("fetch power", [1, 2], lambda item: f"point {item}")) == [1, 2]
+    assert seen == [("fetch power", 0, 2, "point 1"), ("fetch power", 1, 2, "point 2")]

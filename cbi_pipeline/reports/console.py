@@ -61,6 +61,7 @@ class RunDisplay:
         self._stages: dict[str, tuple[progress.ProgressEvent, float, float]] = {}
         self._left: dict[str, progress.TimeLeft] = {}
         self._spinner = Spinner("dots")
+        self._live: Live | None = None
 
     def on_event(self, event: progress.ProgressEvent) -> None:
         """Take in one progress event; on a dumb terminal print a line when a stage ends."""
@@ -112,10 +113,23 @@ class RunDisplay:
         """Show the display while the block runs, and listen to its progress."""
         with progress.listening(self.on_event):
             if self._console.is_terminal:
-                with Live(self, console=self._console, refresh_per_second=8):
+                with Live(self, console=self._console, refresh_per_second=8) as self._live:
                     yield self
+                self._live = None
             else:
                 yield self
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the display off the terminal while the block runs, so that it can ask a question."""
+        if self._live is None:
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
 
 
 def forecast_table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cbi_pipeline.errors import SourceError
+from cbi_pipeline.sources import fred
 from cbi_pipeline.sources.price_csv import read_price_csv
 
 FCPO_FILE: Final = "palm/fcpo_3rd_month_daily.csv"
@@ -70,12 +71,24 @@ def read_fcpo(data_dir: Path) -> pd.DataFrame:
 
 
 def read_usdmyr(data_dir: Path) -> pd.DataFrame:
-    """`macro_series` rows of USDMYR, MYR per USD; a rate is known the next calendar day at 00:00 UTC.
+    """`macro_series` rows of USDMYR, MYR per USD: of the collected file, then those of FRED's DEXMAUS that follow it.
+
+    A collected rate is known the next calendar day at 00:00 UTC, one of DEXMAUS when H.10 is published.
 
     Raises:
-        SourceError: the file is missing, breaks its format, or a rate is missing or not positive.
+        SourceError: there is neither file, one breaks its format, or a rate is missing or not positive.
     """
-    path = data_dir / USDMYR_FILE
+    collected, official = data_dir / USDMYR_FILE, data_dir / "fred" / f"{fred.RINGGIT}.csv"
+    parts = [_read_collected_rates(collected)] if collected.is_file() or not official.is_file() else []
+    if official.is_file():
+        rows = fred.read_series(official, fred.RINGGIT).assign(
+            series_id="USDMYR", source=f"{fred.SOURCE} {fred.RINGGIT}"
+        )
+        parts.append(rows[rows["date"] > parts[0]["date"].max()] if parts else rows)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_collected_rates(path: Path) -> pd.DataFrame:
     raw = read_price_csv(path, date_column="date", numbers=["usdmyr"])
     bad = ~(raw["usdmyr"] > 0)
     if bad.any():

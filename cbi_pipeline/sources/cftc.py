@@ -2,9 +2,11 @@
 
 The yearly files (`fut_disagg_txt_YYYY.txt`) hold every market; the four that CBI needs are kept. The
 date column is called `Report_Date_as_MM_DD_YYYY` in 2010-12 and `Report_Date_as_YYYY-MM-DD` since, and
-holds `YYYY-MM-DD` in both. `.` means that a figure is not shown. The back history of soybean oil,
-2006-06 to 2009-12, comes from a redistributor with the official column names; where both have a
-report, the official file wins.
+holds `YYYY-MM-DD` in both. `.` means that a figure is not shown. Reports that no yearly file has yet come from the
+CFTC's Socrata service (`72hh-3qpy_YYYY.csv`, data set 72hh-3qpy), which names the columns in its own way. The back
+history, 2006-06 to 2009-12, is in the CFTC's file for 2006-16, or, soybean oil only, in a redistributor's file with the
+official column names; where two files have a report, the yearly one wins, then Socrata, then the CFTC's back history.
+Without back history the table begins in 2010.
 
 Publication: `release_times.cot_release`, with the recorded exceptions of `release_date_exceptions.csv`.
 The back history was first public on 2009-10-20, so no report counts as known before that day.
@@ -27,6 +29,8 @@ SOURCE_BACK_HISTORY: Final = "CFTC disaggregated COT (redistributed back history
 MARKET_CODES: Final = ("007601", "005602", "026603", "037021")
 """Soybean oil, soybeans, soybean meal, USD Malaysian crude palm oil."""
 BACK_HISTORY_FILE: Final = "soybean_oil_2006_2009_from_redistributor.csv"
+OFFICIAL_BACK_HISTORY_FILE: Final = "fut_disagg_txt_hist_2006_2016.txt"
+SOCRATA_FILES: Final = "72hh-3qpy_????.csv"
 EXCEPTIONS_FILE: Final = "release_date_exceptions.csv"
 
 COLUMNS: Final = {
@@ -43,6 +47,24 @@ COLUMNS: Final = {
     "NonRept_Positions_Short_All": "non_reportable_short",
 }
 """The CFTC's column name to ours; `commercial` is producer, merchant, processor and user."""
+SOCRATA_COLUMNS: Final = {
+    "cftc_contract_market_code": "CFTC_Contract_Market_Code",
+    "report_date_as_yyyy_mm_dd": "Report_Date_as_YYYY-MM-DD",
+    "futonly_or_combined": "FutOnly_or_Combined",
+    "open_interest_all": "Open_Interest_All",
+    "prod_merc_positions_long": "Prod_Merc_Positions_Long_All",
+    "prod_merc_positions_short": "Prod_Merc_Positions_Short_All",
+    "swap_positions_long_all": "Swap_Positions_Long_All",
+    "swap__positions_short_all": "Swap__Positions_Short_All",
+    "m_money_positions_long_all": "M_Money_Positions_Long_All",
+    "m_money_positions_short_all": "M_Money_Positions_Short_All",
+    "other_rept_positions_long": "Other_Rept_Positions_Long_All",
+    "other_rept_positions_short": "Other_Rept_Positions_Short_All",
+    "nonrept_positions_long_all": "NonRept_Positions_Long_All",
+    "nonrept_positions_short_all": "NonRept_Positions_Short_All",
+}
+"""Socrata's field to the column of the yearly files."""
+_SOCRATA_MIDNIGHT: Final = "T00:00:00.000"
 _DATE_COLUMNS: Final = ("Report_Date_as_YYYY-MM-DD", "Report_Date_as_MM_DD_YYYY")
 CODE_COLUMN: Final = "CFTC_Contract_Market_Code"
 _YEARLY_NAME: Final = re.compile(r"fut_disagg_txt_\d{4}\.txt")
@@ -55,7 +77,18 @@ def read_report_file(path: Path, source: str = SOURCE) -> pd.DataFrame:
         SourceError: missing file, a needed column is gone, futures and options combined, a figure that is
             neither a whole number nor `.`, or a report twice.
     """
-    frame = provider_files.read_text_csv(path, required=(CODE_COLUMN, *COLUMNS))
+    return _rows(provider_files.read_text_csv(path, required=(CODE_COLUMN, *COLUMNS)), path, source)
+
+
+def read_socrata_file(path: Path) -> pd.DataFrame:
+    """Read one answer of the Socrata service; columns and errors as `read_report_file`."""
+    frame = provider_files.read_text_csv(path, exact=tuple(SOCRATA_COLUMNS)).rename(columns=SOCRATA_COLUMNS)
+    date = frame[_DATE_COLUMNS[0]].str.removesuffix(_SOCRATA_MIDNIGHT)
+    return _rows(frame.assign(**{_DATE_COLUMNS[0]: date}), path, SOURCE)
+
+
+def _rows(frame: pd.DataFrame, path: Path, source: str) -> pd.DataFrame:
+    """The markets in use of a frame of text with the columns of the yearly files."""
     date_column = next((name for name in _DATE_COLUMNS if name in frame.columns), None)
     if date_column is None:
         raise SourceError(
@@ -120,10 +153,12 @@ def read_cot_weekly(data_dir: Path) -> pd.DataFrame:
         )
     official = pd.concat([read_report_file(path) for path in yearly], ignore_index=True)
     provider_files.refuse_duplicates(official, ("market_code", "report_date"), folder)
-    history = read_report_file(folder / BACK_HISTORY_FILE, SOURCE_BACK_HISTORY)
-    rows = pd.concat([official, history], ignore_index=True).drop_duplicates(
-        ["market_code", "report_date"], keep="first"
-    )
+    parts = [official, *(read_socrata_file(path) for path in sorted(folder.glob(SOCRATA_FILES)))]
+    if (folder / OFFICIAL_BACK_HISTORY_FILE).is_file():
+        parts.append(read_report_file(folder / OFFICIAL_BACK_HISTORY_FILE))
+    elif (folder / BACK_HISTORY_FILE).is_file():
+        parts.append(read_report_file(folder / BACK_HISTORY_FILE, SOURCE_BACK_HISTORY))
+    rows = pd.concat(parts, ignore_index=True).drop_duplicates(["market_code", "report_date"], keep="first")
     rows = rows.sort_values(["market_code", "report_date"], ignore_index=True)
     exceptions = read_release_exceptions(folder / EXCEPTIONS_FILE)
     parts = [

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ from cbi_pipeline.errors import SourceError
 
 FOLDER: Final = "databento"
 SYMBOLS: Final[tuple[str, ...]] = ("ZL", "ZS", "ZM", "CL", "HO")
+"""Symbols that are read; the files hold `REQUESTED`, so that another can be read without buying its history."""
+REQUESTED: Final[tuple[str, ...]] = ("ZL", "ZS", "ZM", "ZC", "ZW", "CL", "HO", "RB", "6L", "ZN", "ZT")
 LAST_BAR_HOUR: Final = 12
 """Chicago hour that the last bar of a complete trade date must reach: half-days close at 12:05."""
 LAST_BAR_HOUR_BEFORE: Final = (pd.Timestamp("2015-07-06"), 11)
@@ -39,6 +42,8 @@ LAST_BAR_HOUR_BEFORE: Final = (pd.Timestamp("2015-07-06"), 11)
 DATASET: Final = "GLBX.MDP3"
 SCHEMA: Final = "ohlcv-1h"
 _SUFFIX: Final = ".v.0"
+NAMES: Final = {symbol: symbol + _SUFFIX for symbol in SYMBOLS}
+"""Symbol to the provider's name of the series."""
 _PRICE_SCALE: Final = databento_dbn.FIXED_PRICE_SCALE
 _LONGEST_CLOSURE: Final = pd.Timedelta(days=5)
 _FIX: Final = (
@@ -64,18 +69,27 @@ class HourlyBars:
     covered_until: pd.Timestamp
 
 
-def read_hourly_bars(data_dir: Path) -> HourlyBars:
-    """Read every `*.dbn.zst` file under `data_dir/databento`.
+def has_files(data_dir: Path) -> bool:
+    """Whether there is any `*.dbn.zst` file under `data_dir/databento`."""
+    return any((data_dir / FOLDER).glob("*.dbn.zst"))
+
+
+def read_hourly_bars(data_dir: Path, folder_name: str = FOLDER, names: Mapping[str, str] = NAMES) -> HourlyBars:
+    """Read every `*.dbn.zst` file of one folder under `data_dir`.
+
+    Args:
+        folder_name: files of one request, a span each.
+        names: symbol to the provider's name of the series, of those to keep.
 
     Raises:
         SourceError: the folder holds no file, a file is truncated or of another product, a symbol is missing, or
             the files leave a gap or overlap.
     """
-    folder = data_dir / FOLDER
+    folder = data_dir / folder_name
     paths = sorted(folder.glob("*.dbn.zst"))
     if not paths:
         raise SourceError(str(folder), "The folder must hold at least one *.dbn.zst file.", _FIX)
-    files = sorted(((read_file(path), path) for path in paths), key=lambda item: item[0].covered_from)
+    files = sorted(((read_file(path, names), path) for path in paths), key=lambda item: item[0].covered_from)
     for (before, earlier), (after, later) in itertools.pairwise(files):
         if before.covered_until != after.covered_from:
             raise SourceError(
@@ -119,8 +133,8 @@ def _decode(path: Path) -> tuple[databento_dbn.Metadata, np.ndarray]:
     return header, np.array(fields, dtype=np.int64).reshape(-1, 7)
 
 
-def read_file(path: Path) -> HourlyBars:
-    """Decode one file and keep the bars of `SYMBOLS`.
+def read_file(path: Path, names: Mapping[str, str] = NAMES) -> HourlyBars:
+    """Decode one file and keep the bars of the series in `names`, each under its symbol.
 
     Raises:
         SourceError: the file is truncated, of another product, lacks a symbol or ends before its header says.
@@ -130,28 +144,30 @@ def read_file(path: Path) -> HourlyBars:
     starts = records[:, 1]
     if not len(starts) or pd.Timestamp(starts.max(), tz="UTC") < covered_until - _LONGEST_CLOSURE:
         raise SourceError(str(path), f"The records must reach {covered_until}, the end that the header names.", _FIX)
-    owner = _symbol_positions(path, header.mappings, records[:, 0], starts)
+    owner = _positions(path, header.mappings, records[:, 0], starts, tuple(names.values()))
     records, owner = records[owner >= 0], owner[owner >= 0]
     prices = records[:, 2:6]
     if (prices == databento_dbn.UNDEF_PRICE).any():
         raise SourceError(str(path), "A bar must have all four prices.", _FIX)
     bars = pd.DataFrame(prices / _PRICE_SCALE, columns=["open", "high", "low", "close"])
-    bars["symbol"] = pd.Categorical.from_codes(owner.tolist(), dtype=pd.CategoricalDtype(list(SYMBOLS)))
+    bars["symbol"] = pd.Categorical.from_codes(owner.tolist(), dtype=pd.CategoricalDtype(list(names)))
     bars["start"] = pd.to_datetime(records[:, 1], utc=True)
     bars["instrument_id"] = records[:, 0]
     bars["volume"] = records[:, 6]
     return HourlyBars(bars, covered_from, covered_until)
 
 
-def _symbol_positions(path: Path, mappings: Any, instruments: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Position in `SYMBOLS` of the symbol that each record belonged to at its start, -1 for any other [n]."""
+def _positions(
+    path: Path, mappings: Any, instruments: np.ndarray, starts: np.ndarray, names: Sequence[str]
+) -> np.ndarray:
+    """Position in `names` of the series that each record belonged to at its start, -1 for any other [n]."""
     owner = np.full(len(instruments), -1, dtype=np.int8)
-    for position, symbol in enumerate(SYMBOLS):
-        intervals = mappings.get(symbol + _SUFFIX, [])
+    for position, name in enumerate(names):
+        intervals = mappings.get(name, [])
         if not intervals:
-            raise SourceError(str(path), f"The header must map {symbol}{_SUFFIX} to its contracts.", _FIX)
+            raise SourceError(str(path), f"The header must map {name} to its contracts.", _FIX)
         for interval in intervals:
-            first, after = (pd.Timestamp(interval[name]).value for name in ("start_date", "end_date"))
+            first, after = (pd.Timestamp(interval[end]).value for end in ("start_date", "end_date"))
             owner[(instruments == int(interval["symbol"])) & (starts >= first) & (starts < after)] = position
     return owner
 

@@ -7,7 +7,9 @@ the other years (a secondary source for the value, or a date not seen in print):
 
 D4 RINs (biomass-based diesel credits) generated per month come from EPA's Moderated Transaction System
 (EMTS), which publishes a month about the 20th of the next one; counted from the 20th, or the business day
-after it, 12:00 New York. The file holds the current vintage: EPA corrects past months by small amounts.
+after it, 12:00 New York. EPA's own file (`rindata_<month><year>.csv`, kept as `rindata.csv`) has a row per fuel code
+and production month; where it is absent a table of D4 totals is read. Both hold the current vintage: EPA corrects
+past months by small amounts.
 """
 
 from __future__ import annotations
@@ -39,9 +41,11 @@ _COLUMNS: Final = (
     *("date_evidence", "value_evidence"),
 )
 RIN_SOURCE: Final = "EPA EMTS"
+RIN_DATA_NAME: Final = "rindata.csv"
 RIN_FILE_NAME: Final = "d4_rin_generation_monthly.csv"
 RIN_SERIES_ID: Final = "EPA_D4_RINS"
 RINS_PER_MILLION: Final = 1e6
+_RIN_COLUMNS: Final = ("fuel_code", "rin_year", "production_month", "rin_quantity")
 _RIN_DAY_OF_NEXT_MONTH: Final = 20
 _WEAK_WORDS: Final = "secondary source|general knowledge"
 
@@ -53,7 +57,11 @@ def read_policy(data_dir: Path) -> pd.DataFrame:
         SourceError: missing file, other header, another unit than billion gallons, a rule that is not
             final, a value that is not a number, or a year twice.
     """
-    path = data_dir / "epa" / FILE_NAME
+    return read_policy_file(data_dir / "epa" / FILE_NAME)
+
+
+def read_policy_file(path: Path) -> pd.DataFrame:
+    """Read one table of obligations; see `read_policy`."""
     frame = provider_files.read_text_csv(path, exact=_COLUMNS)
     for column, expected in (("unit", "billion gallons"), ("status", "final")):
         other = sorted(set(frame[column]) - {expected})
@@ -85,17 +93,49 @@ def read_macro_series(data_dir: Path) -> pd.DataFrame:
     Raises:
         SourceError: missing file, a needed column is gone, a value that is not a number, or a month twice.
     """
+    rindata = data_dir / "epa" / RIN_DATA_NAME
+    if rindata.is_file():
+        return read_rin_data(rindata)
     path = data_dir / "epa" / RIN_FILE_NAME
     frame = provider_files.read_text_csv(path, required=("month", "d4_total"))
-    month = provider_files.dates(frame["month"], path)
-    provider_files.refuse_duplicates(frame, ("month",), path)
-    release_day = release_times.business_day_on_or_after(release_times.day_of_next_month(month, _RIN_DAY_OF_NEXT_MONTH))
-    return pd.DataFrame(
+    return _rin_rows(provider_files.dates(frame["month"], path), frame["d4_total"], path)
+
+
+def read_rin_data(path: Path) -> pd.DataFrame:
+    """Read EPA's RIN generation by fuel code and production month into rows of `macro_series`, D4 only.
+
+    Raises:
+        SourceError: missing file, a needed column is gone, a value that is not a number, no D4 row, or a month twice.
+    """
+    frame = provider_files.read_text_csv(path)
+    frame.columns = frame.columns.str.lower().str.replace(r"[\s_]+", "_", regex=True)
+    missing = [name for name in _RIN_COLUMNS if list(frame.columns).count(name) != 1]
+    if missing:
+        raise provider_files.other_shape(path, f"The header must name {missing} once; it is {list(frame.columns)}.")
+    d4 = frame[frame["fuel_code"].isin(("4", "D4"))]
+    if d4.empty:
+        raise provider_files.other_shape(path, "It must hold a month of fuel code 4, biomass-based diesel.")
+    month = provider_files.dates(d4["rin_year"] + "-" + d4["production_month"], path, date_format="%Y-%m")
+    return _rin_rows(month, d4["rin_quantity"].str.replace(",", ""), path)
+
+
+def _rin_rows(month: pd.Series, rins: pd.Series, path: Path) -> pd.DataFrame:
+    rows = pd.DataFrame(
         {
             "series_id": RIN_SERIES_ID,
             "date": month,
-            "value": provider_files.numbers(frame["d4_total"], path, absent=()) / RINS_PER_MILLION,
-            "available_at": release_times.at_local_time(release_day, "12:00"),
+            "value": provider_files.numbers(rins, path, absent=()) / RINS_PER_MILLION,
+            "available_at": rin_release_moments(month),
             "source": RIN_SOURCE,
         }
+    ).sort_values("date", ignore_index=True)
+    provider_files.refuse_duplicates(rows, ("date",), path)
+    return rows
+
+
+def rin_release_moments(months: pd.Series) -> pd.DatetimeIndex:
+    """When the RINs of each month count as published, UTC [n]."""
+    release_day = release_times.business_day_on_or_after(
+        release_times.day_of_next_month(months, _RIN_DAY_OF_NEXT_MONTH)
     )
+    return release_times.at_local_time(release_day, "12:00")

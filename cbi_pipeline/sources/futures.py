@@ -1,8 +1,11 @@
-"""`futures_daily`: Databento rows from their first session on, Yahoo rows before it, FCPO beside them.
+"""`futures_daily`: Databento rows for the sessions they cover, Yahoo rows before and after, FCPO beside them.
 
-Rule of the splice, per symbol: Yahoo's nearest contract ends where Databento's most active contract begins
-(2010-06-07); they are never averaged. The first Databento row is a roll whose ratio is Databento's close over Yahoo's
-close of that same date, so that the return across the splice is Yahoo's own. Heating oil has Databento only.
+Rule of a splice, per symbol: Yahoo's nearest contract ends where Databento's most active contract begins (2010-06-07),
+and goes on where Databento's files end; they are never averaged, and `source` says whose a row is. The first row after
+a splice is a roll whose ratio is the newer provider's close over the older one's on a date that both have, so that no
+return mixes two contracts. Yahoo names no contract: for soybean oil those of recent sessions are told from its listed
+contracts (yahoo_contracts.py), all others are unknown (null). So a session that comes from Yahoo says less than one of
+Databento, whose files replace it when they reach that far. Without a Databento file every row is Yahoo's.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import pandas as pd
 
 from cbi_pipeline.contracts.tables import FUTURES_DAILY
 from cbi_pipeline.errors import SourceError
-from cbi_pipeline.sources import bursa, databento, yahoo
+from cbi_pipeline.sources import bursa, databento, yahoo, yahoo_contracts
 
 _TYPES: Final = {
     "symbol": "object",
@@ -24,19 +27,34 @@ _TYPES: Final = {
     "roll_ratio": "float64",
     "source": "object",
 }
+_LONGEST_GAP: Final = pd.Timedelta(days=7)
 
 
-def read_futures_daily(data_dir: Path) -> pd.DataFrame:
+def read_futures_daily(data_dir: Path, *, with_fcpo: bool = True) -> pd.DataFrame:
     """All rows of `futures_daily` in the contract's columns, sorted by symbol and trade date.
+
+    Args:
+        with_fcpo: whether there are rows of palm oil.
 
     Raises:
         SourceError: a provider's file is missing or breaks its format, or a symbol cannot be spliced.
     """
-    recent = databento.read_daily(data_dir)
-    parts = [bursa.read_fcpo(data_dir)]
-    for symbol in databento.SYMBOLS:
-        rows = recent[recent["symbol"] == symbol]
-        parts.append(splice(yahoo.read_daily(data_dir, symbol), rows) if symbol in yahoo.SYMBOLS else rows)
+    on_databento, on_chart = databento.has_files(data_dir), yahoo.chart_path(data_dir, "ZL").is_file()
+    if not on_databento and not on_chart:
+        raise SourceError(
+            str(data_dir),
+            "There must be prices: databento/*.dbn.zst, or yahoo/ZL=F.chart.json and those of the other symbols.",
+            "fetch them: `cbi sources fetch yahoo` without a key, `cbi sources fetch databento` with one.",
+        )
+    on_yahoo = [s for s in databento.SYMBOLS if s in yahoo.SYMBOLS or yahoo.chart_path(data_dir, s).is_file()]
+    parts = [bursa.read_fcpo(data_dir)] if with_fcpo else []
+    if on_databento:
+        recent = databento.read_daily(data_dir)
+        for symbol in databento.SYMBOLS:
+            rows = recent[recent["symbol"] == symbol]
+            parts.append(splice(_read_yahoo(data_dir, symbol), rows) if symbol in on_yahoo else rows)
+    else:
+        parts += [_read_yahoo(data_dir, symbol) for symbol in databento.SYMBOLS]
     parts = [part.astype(_TYPES) for part in parts]
     table = pd.concat(parts, ignore_index=True).sort_values(["symbol", "trade_date"], ignore_index=True)
     return table.assign(back_adjusted_close=back_adjusted_close(table))[
@@ -44,32 +62,53 @@ def read_futures_daily(data_dir: Path) -> pd.DataFrame:
     ]
 
 
-def splice(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `before` that precede the first trade date of `after`, then all of `after`, its first row as a roll.
+def _read_yahoo(data_dir: Path, symbol: str) -> pd.DataFrame:
+    rows = yahoo.read_daily(data_dir, symbol)
+    if symbol != "ZL":
+        return rows
+    return yahoo_contracts.with_contracts(rows, yahoo_contracts.read_contracts(data_dir))
+
+
+def splice(around: pd.DataFrame, within: pd.DataFrame) -> pd.DataFrame:
+    """All of `within`, and the rows of `around` before its first and after its last trade date.
 
     Args:
-        before, after: rows of one symbol with trade_date and close; `before` must hold the first date of `after`.
+        around, within: rows of one symbol with trade_date and close; `around` must hold the first date of `within`
+            and, if it goes on after the last, a date that both have in the week to it.
 
     Raises:
-        SourceError: the two providers have no close on that common date.
+        SourceError: the two providers have no close on a common date where one follows the other.
     """
-    first = after["trade_date"].min()
-    common = before.loc[before["trade_date"] == first, "close"]
-    symbol = after["symbol"].iloc[0]
+    first, last = within["trade_date"].min(), within["trade_date"].max()
+    before, after = around[around["trade_date"] < first], around[around["trade_date"] > last]
+    ratio = _ratio(within, around, first, first)
+    parts = [before, _starting_with_a_roll(within, ratio)]
+    if not after.empty:
+        parts.append(_starting_with_a_roll(after, 1.0 / _ratio(within, around, last - _LONGEST_GAP, last)))
+    return pd.concat([part.astype(_TYPES) for part in parts], ignore_index=True)
+
+
+def _ratio(within: pd.DataFrame, around: pd.DataFrame, earliest: pd.Timestamp, latest: pd.Timestamp) -> float:
+    """Close of `within` over that of `around` on the newest date from `earliest` to `latest` that both have."""
+    common = within.merge(around, on="trade_date", suffixes=("_within", "_around"))
+    common = common[common["trade_date"].between(earliest, latest)]
     if common.empty:
         raise SourceError(
-            f"{before['source'].iloc[0]}, {first.date()}",
-            f"the splice of {symbol} needs a close of both providers on the first Databento session.",
-            "add the missing row, or Databento files that begin on a session which both providers have.",
+            f"{around['source'].iloc[0]}, {latest.date()}",
+            f"the splice of {within['symbol'].iloc[0]} needs a close of both providers on a date from "
+            f"{earliest.date()} to {latest.date()}.",
+            "add the missing row, or Databento files that begin and end on sessions which both providers have.",
         )
-    is_first = after["trade_date"] == first
-    ratio = float(after.loc[is_first, "close"].iloc[0] / common.iloc[0])
-    after = after.assign(
-        is_roll=after["is_roll"].astype("boolean").mask(is_first, True),
-        roll_ratio=after["roll_ratio"].astype("float64").mask(is_first, ratio),
+    newest = common.sort_values("trade_date").iloc[-1]
+    return float(newest["close_within"] / newest["close_around"])
+
+
+def _starting_with_a_roll(rows: pd.DataFrame, ratio: float) -> pd.DataFrame:
+    is_first = rows["trade_date"] == rows["trade_date"].min()
+    return rows.assign(
+        is_roll=rows["is_roll"].astype("boolean").mask(is_first, True),
+        roll_ratio=rows["roll_ratio"].astype("float64").mask(is_first, ratio),
     )
-    earlier = before[before["trade_date"] < first]
-    return pd.concat([part.astype(_TYPES) for part in (earlier, after)], ignore_index=True)
 
 
 def back_adjusted_close(table: pd.DataFrame) -> pd.Series:

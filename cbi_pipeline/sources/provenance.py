@@ -53,7 +53,7 @@ SOURCES: Final[tuple[SourceProvenance, ...]] = (
         licence=_EVALUATION_ONLY,
         url="https://databento.com/datasets/GLBX.MDP3",
         folder="databento",
-        tables=("futures_daily",),
+        tables=("futures_daily", "futures_curve"),
     ),
     SourceProvenance(
         source="yahoo",
@@ -63,7 +63,7 @@ SOURCES: Final[tuple[SourceProvenance, ...]] = (
         licence=_EVALUATION_ONLY,
         url="https://finance.yahoo.com/quote/ZL%3DF/history/",
         folder="yahoo",
-        tables=("futures_daily",),
+        tables=("futures_daily", "futures_curve"),
     ),
     SourceProvenance(
         source="bursa malaysia",

@@ -1,14 +1,16 @@
 """Reading of providers' text files with the checks that every reader shares.
 
-What belongs here: opening a CSV with a known header, turning its text into numbers and dates, and
+What belongs here: opening a CSV with a known header or a JSON answer, turning text into numbers and dates, and
 refusing duplicates, each with a `SourceError` that names the file, the rule and the fix. What does
 not: anything that knows one provider's meaning.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pandas as pd
 
@@ -56,6 +58,27 @@ def read_text_csv(path: Path, *, exact: Sequence[str] | None = None, required: S
     if missing:
         raise SourceError(str(path), f"The header must name {missing} exactly once; it is {header}.", _DOWNLOAD_AGAIN)
     return frame.apply(lambda column: column.str.strip())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; NaN and Infinity, which are no JSON, are refused.
+
+    Raises:
+        SourceError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(existing_file(path).read_bytes(), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise SourceError(str(path), f"The file is not readable JSON ({error}).", _DOWNLOAD_AGAIN) from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def other_shape(path: Path, rule: str) -> SourceError:
+    """What to raise for a file that reads but is not what the provider served when the reader was written."""
+    return SourceError(str(path), rule, _DOWNLOAD_AGAIN)
 
 
 def numbers(text: pd.Series, path: Path, *, absent: Collection[str] = ("",)) -> pd.Series:

@@ -1,7 +1,8 @@
 """Daily station weather: which stations are in use, where each stands, and when a day's record is public.
 
-What belongs here: reading the collected station file and the written choice of stations. Anomalies and
-regional means are features, not sources.
+What belongs here: the written choice of stations, the collected station file, and putting it together with what
+NOAA (ghcn.py) and NASA (power.py) serve. A station that one of these serves is taken from there whole, so that no
+station mixes two files. Anomalies and regional means are features, not sources.
 
 Rules of the choice: a series is in use if it is observed (or NASA POWER, the official satellite and
 reanalysis product), keeps its gaps, and has ten years of its own to be a climatology, or is one of the few
@@ -28,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cbi_pipeline.errors import SourceError
-from cbi_pipeline.sources import provider_files, release_times
+from cbi_pipeline.sources import ghcn, power, provider_files, release_times
 
 FILE_NAME: Final = "stations_daily.parquet"
 _FILE_COLUMNS: Final = ("region", "station", "source", "date", "prcp_mm", "tmax_c", "tmin_c")
@@ -129,21 +130,91 @@ STATIONS: Final = (
         ("POWER Chicago", "Illinois, north-east; 1999 to 2024, still reporting"),
     ),
 )
-"""The stations in use, as decided above."""
+"""The stations in use that the collected file holds, as decided above."""
+
+SERVED_STATIONS: Final = (
+    *(station for station in STATIONS if station.product.startswith("NOAA GHCN-Daily")),
+    *_stations(
+        "midwest",
+        "NOAA GHCN-Daily (airport)",
+        ("USW00014933 Des Moines IA", "Iowa, centre of the belt"),
+        ("USW00094870 Champaign IL", "Illinois, centre of the belt"),
+        ("USW00093819 Indianapolis IN", "Indiana, centre"),
+    ),
+)
+"""Stations that NOAA serves: those of the collected file, and the airport beside each agreed POWER point."""
+
+
+def served_ids() -> dict[str, str]:
+    """NOAA's identifier of each served station to its name in `weather_daily`."""
+    return {station.name.split()[0]: station.name for station in SERVED_STATIONS}
 
 
 def read_weather_daily(data_dir: Path) -> pd.DataFrame:
-    """Read `<data_dir>/weather/stations_daily.parquet` into rows of `weather_daily`, stations in use only.
+    """Read `<data_dir>/weather/` into rows of `weather_daily`, stations in use only.
 
     Where a row's minimum is above its maximum (some cooperative observers note them for different days),
     one of the two belongs to another day and nothing says which: both are null. A row without any element
     is no observation and is left out.
 
     Raises:
+        SourceError: there is neither the collected file nor one that NOAA or NASA serves, a region has no station,
+            or as the reader of each file.
+    """
+    frame = pd.concat(_parts(data_dir), ignore_index=True)
+    missing = sorted(set(_REGION_NAMES.values()) - set(frame["region"]))
+    if missing:
+        raise SourceError(
+            str(data_dir / "weather"),
+            f"Every region must have a station, but {', '.join(missing)} has none.",
+            "fetch them: `cbi sources fetch power ghcn`.",
+        )
+    contradiction = frame["tmin_c"] > frame["tmax_c"]
+    rows = pd.DataFrame(
+        {
+            "region": frame["region"],
+            "station": frame["station"],
+            "date": frame["date"],
+            "precip_mm": frame["precip_mm"],
+            "tmax_c": frame["tmax_c"].mask(contradiction),
+            "tmin_c": frame["tmin_c"].mask(contradiction),
+            "available_at": release_moments(frame["date"], frame["product"]),
+            "source": frame["product"],
+        }
+    )
+    observed = rows[["precip_mm", "tmax_c", "tmin_c"]].notna().any(axis=1)
+    return rows[observed].sort_values(["region", "station", "date"], ignore_index=True)
+
+
+def release_moments(days: pd.Series, products: pd.Series) -> pd.DatetimeIndex:
+    """When the record of each local day is public, UTC [n]."""
+    lag = pd.to_timedelta(products.map(PUBLICATION_LAG_DAYS), unit="D")
+    return release_times.at_local_time(days + lag, _RELEASE_CLOCK_UTC, "UTC")
+
+
+def _parts(data_dir: Path) -> list[pd.DataFrame]:
+    """Frames of region, station, product, date and elements; no station is in two of them."""
+    gauges = ghcn.read_daily(data_dir, served_ids())
+    if not gauges.empty:
+        for column in ("region", "product"):
+            gauges[column] = gauges["station"].map({s.name: getattr(s, column) for s in SERVED_STATIONS})
+    served = [part for part in (gauges, power.read_daily(data_dir)) if not part.empty]
+    path = data_dir / "weather" / FILE_NAME
+    if served and not path.is_file():
+        return served
+    collected = _read_collected(path)
+    elsewhere = {name for part in served for name in part["station"].unique()}
+    return [collected[~collected["station"].isin(list(elsewhere))], *served]
+
+
+def _read_collected(path: Path) -> pd.DataFrame:
+    """The stations of `STATIONS` in the collected file.
+
+    Raises:
         SourceError: missing or unreadable file, a column is gone, a station in use is not there or stands
             in another region, or a station has a day twice.
     """
-    path = provider_files.existing_file(data_dir / "weather" / FILE_NAME)
+    provider_files.existing_file(path)
     try:
         table = pq.read_table(
             path, columns=list(_FILE_COLUMNS), filters=[("station", "in", [s.name for s in STATIONS])]
@@ -162,25 +233,9 @@ def read_weather_daily(data_dir: Path) -> pd.DataFrame:
     frame["region"] = frame["region"].map(_REGION_NAMES)
     _check_stations(frame, path)
     provider_files.refuse_duplicates(frame, ("station", "date"), path)
-    product = frame["station"].map({station.name: station.product for station in STATIONS})
-    day = frame["date"].astype("datetime64[ns]")
-    contradiction = frame["tmin_c"] > frame["tmax_c"]
-    rows = pd.DataFrame(
-        {
-            "region": frame["region"],
-            "station": frame["station"],
-            "date": day,
-            "precip_mm": frame["prcp_mm"],
-            "tmax_c": frame["tmax_c"].mask(contradiction),
-            "tmin_c": frame["tmin_c"].mask(contradiction),
-            "available_at": release_times.at_local_time(
-                day + pd.to_timedelta(product.map(PUBLICATION_LAG_DAYS), unit="D"), _RELEASE_CLOCK_UTC, "UTC"
-            ),
-            "source": product,
-        }
-    )
-    observed = rows[["precip_mm", "tmax_c", "tmin_c"]].notna().any(axis=1)
-    return rows[observed].sort_values(["region", "station", "date"], ignore_index=True)
+    frame["product"] = frame["station"].map({station.name: station.product for station in STATIONS})
+    frame["date"] = frame["date"].astype("datetime64[ns]")
+    return frame.drop(columns="source").rename(columns={"prcp_mm": "precip_mm"})
 
 
 def _check_stations(frame: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,8 @@
 """World Bank Pink Sheet: monthly mean prices of palm oil and soybean oil, USD per tonne.
 
-The file has one row per month (`1960M01`); `…` means no observation and makes no row.
+The workbook `CMO-Historical-Data-Monthly.xlsx` has, in the sheet `Monthly Prices`, a row of names, below it a row of
+units, and one row per month (`1960M01`); `…` means no observation and makes no row. Where it is absent a CSV of the
+same columns is read.
 
 Publication: about the second business day of the next month; counted from the third, 12:00 UTC. The
 file holds the current vintage, so a later correction of a past month is not told apart.
@@ -8,6 +10,8 @@ file holds the current vintage, so a later correction of a past month is not tol
 
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +19,20 @@ import pandas as pd
 
 from cbi_pipeline.sources import provider_files, release_times
 
+FOLDER: Final = "worldbank"
 SOURCE: Final = "World Bank Pink Sheet"
 FILE_NAME: Final = "pink_sheet_selected_monthly.csv"
+WORKBOOK: Final = "CMO-Historical-Data-Monthly.xlsx"
+SHEET: Final = "Monthly Prices"
+UNIT: Final = "($/mt)"
+LARGEST_WORKBOOK_BYTES: Final = 128 * 2**20
+"""Unpacked; the real one has about 2 MB."""
 SERIES: Final = {"Palm oil": "WB_PALM_OIL", "Soybean oil": "WB_SOYBEAN_OIL"}
 FIRST_MONTH: Final = pd.Timestamp("1980-01-01")
 """Five years before the anchor's first row, whose palm/soybean-oil deviation looks back three."""
 _NO_OBSERVATION: Final = ("…", "..", "")
 _BUSINESS_DAY_OF_NEXT_MONTH: Final = 3
+_MONTH: Final = re.compile(r"\d{4}M\d{2}")
 
 
 def read_macro_series(data_dir: Path) -> pd.DataFrame:
@@ -30,8 +41,53 @@ def read_macro_series(data_dir: Path) -> pd.DataFrame:
     Raises:
         SourceError: missing file, a needed column is gone, a value that is not a number, or a month twice.
     """
-    path = data_dir / "worldbank" / FILE_NAME
-    frame = provider_files.read_text_csv(path, required=("month", *SERIES))
+    workbook = data_dir / FOLDER / WORKBOOK
+    return read_workbook(workbook) if workbook.is_file() else _read_csv(data_dir / FOLDER / FILE_NAME)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return _rows(provider_files.read_text_csv(path, required=("month", *SERIES)), path)
+
+
+def read_workbook(path: Path) -> pd.DataFrame:
+    """Read the workbook into rows of `macro_series`.
+
+    Raises:
+        SourceError: missing or damaged file, no such sheet, a series that is not there once in USD per tonne, a value
+            that is not a number, or a month twice.
+    """
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    provider_files.existing_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST_WORKBOOK_BYTES:
+                rule = f"Unpacked it must have no more than {LARGEST_WORKBOOK_BYTES:,} bytes."
+                raise provider_files.other_shape(path, rule)
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        try:
+            cells = [["" if cell is None else str(cell).strip() for cell in row] for row in book[SHEET].values]
+        finally:
+            book.close()
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError) as error:
+        raise provider_files.other_shape(path, f"It must be a workbook with the sheet {SHEET} ({error}).") from error
+    names = [[cell.rstrip("* ") for cell in row] for row in cells]
+    heads = [number for number, row in enumerate(names) if all(row.count(name) == 1 for name in SERIES)]
+    if len(heads) != 1:
+        raise provider_files.other_shape(path, f"One row of {SHEET} must name {list(SERIES)}, each once.")
+    (head,) = heads
+    columns = {name: names[head].index(name) for name in SERIES}
+    units = {name: cells[head + 1][column] for name, column in columns.items() if head + 1 < len(cells)}
+    if set(units.values()) != {UNIT}:
+        raise provider_files.other_shape(path, f"The unit below each name must be {UNIT}, but it is {units}.")
+    months = [row for row in cells[head + 2 :] if _MONTH.fullmatch(row[0])]
+    text = {name: [row[column] for row in months] for name, column in columns.items()}
+    return _rows(pd.DataFrame({"month": [row[0] for row in months], **text}, dtype="object"), path)
+
+
+def _rows(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Rows of `macro_series` from a frame of text with `month` and a column for each of `SERIES`."""
     frame["date"] = provider_files.dates(frame["month"], path, date_format="%YM%m")
     provider_files.refuse_duplicates(frame, ("date",), path)
     rows = pd.concat(
@@ -48,5 +104,10 @@ def read_macro_series(data_dir: Path) -> pd.DataFrame:
         ignore_index=True,
     )
     rows = rows[rows["value"].notna() & (rows["date"] >= FIRST_MONTH)].reset_index(drop=True)
-    release_day = release_times.nth_business_day_of_next_month(rows["date"], _BUSINESS_DAY_OF_NEXT_MONTH)
-    return rows.assign(available_at=release_times.at_local_time(release_day, "12:00", "UTC"), source=SOURCE)
+    return rows.assign(available_at=release_moments(rows["date"]), source=SOURCE)
+
+
+def release_moments(months: pd.Series) -> pd.DatetimeIndex:
+    """When the value of each month counts as published, UTC [n]."""
+    release_day = release_times.nth_business_day_of_next_month(months, _BUSINESS_DAY_OF_NEXT_MONTH)
+    return release_times.at_local_time(release_day, "12:00", "UTC")

@@ -256,6 +256,20 @@ def test_a_terminal_shows_a_bar_while_a_stage_works_and_its_outcome_after():
     assert "━" not in done
 
 
+def test_a_question_is_asked_while_the_display_is_off_the_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with RunDisplay(console).live() as display:
+        assert display._live.is_started
+        with display.paused():
+            assert not display._live.is_started
+            console.print("Buy it?")
+        assert display._live.is_started
+        progress.report("training", 2, 8)
+    assert "Buy it?" in console.file.getvalue()
+    with RunDisplay(Console(file=io.StringIO())).live() as display, display.paused():
+        pass
+
+
 def test_a_working_stage_shows_the_time_that_is_left(monkeypatch):
     """Two of eight units took 30 seconds, so six take 90; five seconds later 85 are left."""
     now = [0.0]

@@ -67,3 +67,24 @@ def test_a_rate_that_is_not_positive_is_named(tmp_path: Path, rate: str) -> None
     with pytest.raises(SourceError, match="positive") as caught:
         bursa.read_usdmyr(tmp_path)
     assert "2001-08-28" in caught.value.subject
+
+
+def _official_rates(folder: Path, text: str) -> None:
+    (folder / "fred").mkdir()
+    (folder / "fred" / "DEXMAUS.csv").write_text("observation_date,DEXMAUS\n" + text)
+
+
+def test_rates_of_the_federal_reserve_follow_the_collected_ones(tmp_path: Path) -> None:
+    (tmp_path / "palm").mkdir()
+    (tmp_path / bursa.USDMYR_FILE).write_text("date,usdmyr\n2024-12-26,4.47\n2024-12-27,4.46\n")
+    _official_rates(tmp_path, "2024-12-27,4.4650\n2024-12-30,4.4705\n2024-12-31,\n")
+    rows = bursa.read_usdmyr(tmp_path)
+    assert rows["value"].tolist() == [4.47, 4.46, 4.4705]
+    assert rows["source"].tolist() == ["usdmyr spot", "usdmyr spot", "FRED DEXMAUS"]
+    # H.10 brings a week's rates on the Monday after it, 16:15 New York
+    assert rows["available_at"].iloc[-1] == pd.Timestamp("2025-01-06 21:15", tz="UTC")
+
+
+def test_rates_of_the_federal_reserve_alone(tmp_path: Path) -> None:
+    _official_rates(tmp_path, "2024-12-30,4.4705\n")
+    assert bursa.read_usdmyr(tmp_path)["series_id"].tolist() == ["USDMYR"]

@@ -77,3 +77,28 @@ def test_real_curve(provider_dir: Path) -> None:
     assert (per_day == 2).mean() > 0.9
     last = curve[curve["trade_date"] == "2023-11-30"]
     assert dict(zip(last["contract_month"], last["price"], strict=True)) == {"2024-03": 52.12, "2024-05": 52.02}
+
+
+def test_the_last_snapshot_of_the_day_session_counts_else_the_row_of_23(tmp_path: Path) -> None:
+    header = "DATETIME,CARRY,CARRY_CONTRACT,PRICE,PRICE_CONTRACT,FORWARD,FORWARD_CONTRACT\n"
+    rows = (
+        "2022-08-12 18:00:00,68.31,20221000,67.99,20221200,67.55,20230100",
+        "2022-08-12 19:00:00,68.12,20221000,67.92,20221200,67.37,20230100",
+        "2022-08-12 23:00:00,68.3,20221000,67.97,20221200,67.56,20230100",
+        "2022-08-15 23:00:00,67.44,20221000,66.99,20221200,66.54,20230100",
+    )
+    path = tmp_path / term_structure.SNAPSHOTS
+    path.parent.mkdir()
+    path.write_text(header + "\n".join(rows) + "\n")
+    curve = term_structure.read_futures_curve(tmp_path)
+    assert curve["price"].tolist() == [68.12, 67.92, 67.44, 66.99]
+
+
+def test_snapshots_go_on_where_the_collected_file_ends(tmp_path: Path) -> None:
+    _write(tmp_path, "2022-08-12,68.0,67.0,,20221000,20221200,20230100,a")
+    (tmp_path / term_structure.SNAPSHOTS).write_text(
+        "DATETIME,CARRY,CARRY_CONTRACT,PRICE,PRICE_CONTRACT,FORWARD,FORWARD_CONTRACT\n"
+        "2022-08-12 19:00:00,68.12,20221000,67.92,20221200,67.37,20230100\n"
+        "2022-08-15 19:00:00,67.43,20221000,66.98,20221200,66.53,20230100\n"
+    )
+    assert term_structure.read_futures_curve(tmp_path)["price"].tolist() == [68.0, 67.0, 67.43, 66.98]

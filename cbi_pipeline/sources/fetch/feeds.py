@@ -11,8 +11,26 @@ from typing import Final, Literal
 import pandas as pd
 
 from cbi_pipeline.errors import SourceError
-from cbi_pipeline.sources import bursa, epa, mpob, term_structure, wasde, weather, worldbank, yahoo
-from cbi_pipeline.sources.fetch import cftc, databento, fred
+from cbi_pipeline.sources import bursa, epa, mpob, weather
+from cbi_pipeline.sources import fred as fred_files
+from cbi_pipeline.sources import term_structure as curve_files
+from cbi_pipeline.sources import wasde as wasde_files
+from cbi_pipeline.sources import worldbank as worldbank_files
+from cbi_pipeline.sources import yahoo as yahoo_files
+from cbi_pipeline.sources.fetch import (
+    alfred,
+    cftc,
+    databento,
+    emts,
+    facts,
+    fred,
+    ghcn,
+    power,
+    term_structure,
+    wasde,
+    worldbank,
+    yahoo,
+)
 from cbi_pipeline.sources.fetch.install import Fetched
 
 Agree = Callable[[float], bool]
@@ -31,6 +49,8 @@ class Feed:
         lag_days: age in days of the last value that the slowest regular release leaves; None for a history that ended.
         fetch: brings the files; None where they are put into the folder by hand.
         key: name of the key it needs; None for a keyless service.
+        adds: what a keyed service gives that the keyless ones do not.
+        folder: where its files lie under the data folder, if that is not the folder of its product.
     """
 
     name: str
@@ -39,6 +59,8 @@ class Feed:
     lag_days: int | None
     fetch: Callable[[Path, datetime, Agree], Iterator[Fetched]] | None = None
     key: str | None = None
+    adds: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +78,38 @@ class FeedStatus:
 def _newest(read: Callable[[Path], pd.DataFrame], column: str = "date", source: str = "") -> Callable[[Path], date]:
     def last(data_dir: Path) -> date:
         rows = read(data_dir)
-        return rows.loc[rows["source"].str.startswith(source), column].max().date()
+        rows = rows[rows["source"].str.startswith(source)]
+        if rows.empty:
+            raise SourceError(str(data_dir), f"There is no row of {source}.", "put its files there.")
+        return rows[column].max().date()
 
     return last
 
 
+def _last_of_weather(source: str) -> Callable[[Path], date]:
+    return _newest(weather.read_weather_daily, source=source)
+
+
+_FRED_SERIES: Final = (*fred_files.DAILY_SERIES, *fred_files.H10_SERIES)
+"""Without the ringgit rate, which another file may hold."""
+
+
 def _last_of_fred(data_dir: Path) -> date:
-    return min(fred.last_date(data_dir / "fred" / f"{name}.csv", name) for name in fred.SERIES).date()
+    return min(fred.last_date(data_dir / "fred" / f"{name}.csv", name) for name in _FRED_SERIES).date()
 
 
 FEEDS: Final[tuple[Feed, ...]] = (
     Feed("fred", "FRED", _last_of_fred, 12, lambda folder, now, _: fred.fetch(folder, now)),
+    Feed(
+        "alfred",
+        "FRED",
+        alfred.newest,
+        12,
+        lambda folder, now, _: alfred.fetch(folder, now),
+        alfred.KEY,
+        "the values of FRED as first published, so that no revision of the dollar index reaches the past (free)",
+        fred_files.VINTAGES,
+    ),
     Feed("cftc", "CFTC disaggregated COT", cftc.newest_report, 13, lambda folder, now, _: cftc.fetch(folder, now)),
     Feed(
         "databento",
@@ -75,27 +118,60 @@ FEEDS: Final[tuple[Feed, ...]] = (
         4,
         lambda folder, _, agree: databento.fetch(folder, agree),
         databento.KEY,
+        "the most active contract of every session since 2010-06, its rolls and volume, where Yahoo has the nearest "
+        "contract and says little of rolls (it costs money)",
     ),
-    Feed("yahoo", "yahoo", _newest(lambda folder: yahoo.read_daily(folder, "ZL"), "trade_date"), None),
+    Feed(
+        "yahoo",
+        "yahoo",
+        _newest(lambda folder: yahoo_files.read_daily(folder, "ZL"), "trade_date"),
+        4,
+        lambda folder, now, _: yahoo.fetch(folder, now),
+    ),
     Feed("fcpo", "bursa malaysia", _newest(bursa.read_fcpo, "trade_date"), 4),
     Feed("usdmyr", "usdmyr", _newest(bursa.read_usdmyr), 4),
-    Feed("term_structure", "term structure", _newest(term_structure.read_futures_curve, "trade_date"), 4),
-    Feed("worldbank", "World Bank Pink Sheet", _newest(worldbank.read_macro_series), 2 * _DAYS_A_MONTH + 5),
-    Feed("wasde", "USDA WASDE", _newest(wasde.read_fundamentals, "release_date"), 36),
-    Feed("rfs", "EPA RFS", _newest(epa.read_policy, "published_on"), 3 * 366),
-    Feed("emts", "EPA EMTS", _newest(epa.read_macro_series), 2 * _DAYS_A_MONTH + 20),
-    Feed("mpob", "MPOB", _newest(mpob.read_macro_series), 2 * _DAYS_A_MONTH + 15),
-    *(
-        Feed(name, source, _newest(weather.read_weather_daily, source=source), 5)
-        for name, source in (
-            ("ghcn", "NOAA GHCN-Daily"),
-            ("inmet", "INMET"),
-            ("inta", "INTA"),
-            ("power", "NASA POWER"),
-        )
+    Feed(
+        "term_structure",
+        "term structure",
+        _newest(curve_files.read_futures_curve, "trade_date"),
+        4,
+        lambda folder, now, _: term_structure.fetch(folder, now),
     ),
+    Feed(
+        "worldbank",
+        "World Bank Pink Sheet",
+        _newest(worldbank_files.read_macro_series),
+        2 * _DAYS_A_MONTH + 5,
+        lambda folder, now, _: worldbank.fetch(folder, now),
+    ),
+    Feed(
+        "wasde",
+        "USDA WASDE",
+        _newest(wasde_files.read_fundamentals, "release_date"),
+        36,
+        lambda folder, now, _: wasde.fetch(folder, now),
+    ),
+    Feed(
+        "rfs",
+        "EPA RFS",
+        _newest(epa.read_policy, "published_on"),
+        3 * 366,
+        lambda folder, *_: facts.put_rfs(folder),
+    ),
+    Feed(
+        "emts",
+        "EPA EMTS",
+        _newest(epa.read_macro_series),
+        2 * _DAYS_A_MONTH + 20,
+        lambda folder, now, _: emts.fetch(folder, now),
+    ),
+    Feed("mpob", "MPOB", _newest(mpob.read_macro_series), 2 * _DAYS_A_MONTH + 15),
+    Feed("ghcn", "NOAA GHCN-Daily", _last_of_weather("NOAA"), 5, lambda folder, now, _: ghcn.fetch(folder, now)),
+    Feed("inmet", "INMET", _last_of_weather("INMET"), 5),
+    Feed("inta", "INTA", _last_of_weather("INTA"), 5),
+    Feed("power", "NASA POWER", _last_of_weather("NASA"), 5, lambda folder, now, _: power.fetch(folder, now)),
 )
-"""One for every entry of `SOURCES`."""
+"""At least one for every entry of `SOURCES`."""
 
 
 def find_feed(name: str) -> Feed:
@@ -120,8 +196,9 @@ def status_of(feed: Feed, data_dir: Path, folder: str, today: date) -> FeedStatu
     Args:
         folder: the product's folder under `data_dir`.
     """
-    if not (data_dir / folder).is_dir():
-        return FeedStatus(feed, "missing", problem=f"no folder {data_dir / folder}")
+    place = data_dir / (feed.folder or folder)
+    if not place.is_dir():
+        return FeedStatus(feed, "missing", problem=f"no folder {place}")
     try:
         last = feed.last(data_dir)
     except SourceError as error:

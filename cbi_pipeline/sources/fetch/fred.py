@@ -10,12 +10,13 @@ from typing import Final
 
 import pandas as pd
 
+from cbi_pipeline.progress import counted
 from cbi_pipeline.sources import fred, release_times
 from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install
 from cbi_pipeline.sources.fetch.web import Web
 
 BASE_URL: Final = "https://fred.stlouisfed.org"
-SERIES: Final = (*fred.DAILY_SERIES, *fred.H10_SERIES)
+SERIES: Final = (*fred.DAILY_SERIES, *fred.H10_SERIES, fred.RINGGIT)
 
 
 def fetch(
@@ -30,7 +31,7 @@ def fetch(
         SourceError: FRED cannot be reached or serves another format; files that are there stay.
     """
     with new_web() as web:
-        for series_id in SERIES:
+        for series_id in counted("fetch fred", SERIES):
             path = data_dir / "fred" / f"{series_id}.csv"
             last = last_date(path, series_id) if path.is_file() else None
             if last is not None and now < next_release(series_id, last):

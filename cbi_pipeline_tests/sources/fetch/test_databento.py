@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +14,13 @@ import pytest
 
 from cbi_pipeline.errors import SourceError
 from cbi_pipeline.sources import databento as parse
+from cbi_pipeline.sources import databento_curve as parse_curve
 from cbi_pipeline.sources.fetch import databento, keys
 from cbi_pipeline_tests.sources.fetch.server import HTML_PAGE, Answer, Asked, Server, quick_web, serving
+from cbi_pipeline_tests.sources.fetch.shapes import databento_curve as curve_file
 
 KEY = "db-a-key-that-nobody-may-see"
+DECEMBER = "glbx-mdp3-20241201-20241231.ohlcv-1h.dbn.zst"
 JUNE, JULY, AUGUST = (
     f"glbx-mdp3-2010{span}.ohlcv-1h.dbn.zst" for span in ("0606-20100630", "0701-20100731", "0801-20100831")
 )
@@ -127,13 +131,14 @@ def test_a_price_that_is_none_is_refused(tmp_path: Path, server: Server, service
 
 
 def test_a_part_of_a_month_is_followed_by_the_rest(tmp_path: Path, provider_dir: Path) -> None:
-    folder = tmp_path / "databento"
-    folder.mkdir()
-    shutil.copy(provider_dir / "databento" / JUNE, folder)
+    (tmp_path / "databento").mkdir()
+    shutil.copy(provider_dir / "databento" / JUNE, tmp_path / "databento")
     days = {day: pd.Timestamp(day, tz="UTC") for day in ("2010-07-01", "2010-07-20", "2010-08-01", "2010-08-03")}
-    assert databento.missing_spans(folder, days["2010-07-01"]) == []
-    assert databento.missing_spans(folder, days["2010-07-20"]) == [(days["2010-07-01"], days["2010-07-20"])]
-    assert databento.missing_spans(folder, days["2010-08-03"]) == [
+    assert databento.missing_spans(tmp_path, databento.PRICES, days["2010-07-01"]) == []
+    assert databento.missing_spans(tmp_path, databento.PRICES, days["2010-07-20"]) == [
+        (days["2010-07-01"], days["2010-07-20"])
+    ]
+    assert databento.missing_spans(tmp_path, databento.PRICES, days["2010-08-03"]) == [
         (days["2010-07-01"], days["2010-08-01"]),
         (days["2010-08-01"], days["2010-08-03"]),
     ]
@@ -159,3 +164,71 @@ def test_a_key_comes_from_the_environment_then_from_the_keychain(monkeypatch: py
 
     monkeypatch.setattr(keyring, "get_password", locked)
     assert keys.find_key(databento.KEY) is None
+
+
+class CurveService(Service):
+    """Databento with December 2024 of the curve."""
+
+    def __init__(self, provider_dir: Path) -> None:
+        super().__init__(provider_dir / "databento")
+        self.curve, self.numbers = curve_file(provider_dir)
+        self.end = "2025-01-01T00:00:00Z"
+        self.contracts = Answer(self._told())
+
+    def _told(self) -> bytes:
+        span = {"d0": "2024-12-01", "d1": "2025-01-01"}
+        names = zip(self.numbers.values(), ("ZLF5", "ZLH5"), strict=True)
+        return json.dumps({"result": {number: [{**span, "s": name}] for number, name in names}}).encode()
+
+    def __call__(self, asked: Asked, count: int) -> Answer:
+        if asked.path == "/v0/symbology.resolve":
+            assert asked.fields["symbols"] == ",".join(sorted(self.numbers.values()))
+            assert (asked.fields["start_date"], asked.fields["end_date"]) == ("2024-12-01", "2025-01-01")
+            return self.contracts
+        if asked.path == "/v0/timeseries.get_range" and asked.fields["symbols"] == "ZL.c.0,ZL.c.1":
+            return Answer(self.curve)
+        return super().__call__(asked, count)
+
+
+@pytest.fixture
+def december(tmp_path: Path, provider_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with December 2024 of the prices, before the curve of that month was bought."""
+    (tmp_path / "databento").mkdir()
+    shutil.copy(provider_dir / "databento" / DECEMBER, tmp_path / "databento")
+    first = pd.Timestamp("2024-12-01", tz="UTC")
+    monkeypatch.setattr(databento, "CURVE", replace(databento.CURVE, first_day=first))
+    return tmp_path
+
+
+def test_the_curve_is_bought_with_the_contracts_of_its_numbers(december: Path, provider_dir: Path) -> None:
+    prices: list[float] = []
+    with serving(CurveService(provider_dir)) as server:
+        told = DECEMBER.replace(".dbn.zst", ".symbology.json")
+        assert _fetch(december, server, prices=prices) == {DECEMBER: "new", told: "new"}
+        assert prices == [1.25]
+        assert _fetch(december, server, prices=prices) == {DECEMBER: "not due"}
+        assert prices == [1.25]
+    (december / "term_structure").symlink_to(provider_dir / "term_structure")
+    assert parse_curve.read_futures_curve(december)["contract_month"].unique().tolist() == ["2025-01", "2025-03"]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"{}", HTML_PAGE, b'{"result": {"1001": [{"d0": "2024-12-01", "d1": "2025-01-01", "s": "ZLF5"}]}}']
+)
+def test_contracts_that_were_not_told_are_asked_for_again_and_nothing_is_bought_twice(
+    december: Path, provider_dir: Path, answer: bytes
+) -> None:
+    service = CurveService(provider_dir)
+    good, service.contracts = service.contracts, Answer(answer)
+    with serving(service) as server:
+        with pytest.raises(SourceError, match="What the provider sent"):
+            _fetch(december, server)
+        service.contracts = good
+        assert list(_fetch(december, server).values()) == ["not due", "new"]
+        assert len(_bought(server)) == 1
+
+
+def test_every_agreed_symbol_is_asked_for(tmp_path: Path, server: Server) -> None:
+    _fetch(tmp_path, server)
+    symbols = next(asked.fields["symbols"] for asked in server.asked if asked.path.endswith("get_range"))
+    assert symbols == "ZL.v.0,ZS.v.0,ZM.v.0,ZC.v.0,ZW.v.0,CL.v.0,HO.v.0,RB.v.0,6L.v.0,ZN.v.0,ZT.v.0"

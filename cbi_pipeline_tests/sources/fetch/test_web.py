@@ -48,6 +48,14 @@ def test_a_lasting_fault_ends_in_an_error(fault: Answer, requests: int) -> None:
         assert len(server.asked) == requests
 
 
+def test_a_file_that_is_not_there_is_no_fault_where_it_may_be_missing() -> None:
+    with serving(lambda asked, _: Answer(status=int(asked.path[1:]))) as server, quick_web() as client:
+        assert client.get_if_there(server.url + "/404") is None
+        assert client.get_if_there(server.url + "/410") is None
+        with pytest.raises(SourceError, match="403"):
+            client.get_if_there(server.url + "/403")
+
+
 def test_the_wait_that_a_service_asks_for_is_kept() -> None:
     busy = Answer(status=429, headers={"Retry-After": "1"})
     with serving(lambda _, count: GOOD if count else busy) as server, quick_web() as client:
