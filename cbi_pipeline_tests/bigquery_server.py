@@ -6,6 +6,7 @@ of Google's.
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 import pytest
@@ -87,9 +89,10 @@ def token_server() -> Iterator[TokenServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            if state.refusal is not None:
-                self._send(400, state.refusal)
+            sent = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+            refused = state.refusal or _untimely(sent)
+            if refused is not None:
+                self._send(400, refused)
                 return
             state.issued.append(f"ya29.{uuid4().hex}")
             token = {"access_token": state.issued[-1], "expires_in": state.lifetime_seconds, "token_type": "Bearer"}
@@ -115,6 +118,19 @@ def token_server() -> Iterator[TokenServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _untimely(request: str) -> dict[str, str] | None:
+    """Google's refusal if the moment in a signed request for a token is more than five minutes off."""
+    claims = parse_qs(request)["assertion"][0].split(".")[1]
+    signed_at = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["iat"]
+    if abs(signed_at - time.time()) <= 5 * 60:
+        return None
+    return {
+        "error": "invalid_grant",
+        "error_description": "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable "
+        "timeframe. Check your iat and exp values in the JWT claim.",
+    }
 
 
 def write_key(path: Path, token_url: str) -> str:

@@ -37,6 +37,19 @@ class Request:
         return json.loads(self.body)
 
 
+@dataclass(slots=True)
+class _Rule:
+    fault: int
+    method: str
+    path: str
+    body: bytes
+    times: int
+    answer: bytes
+
+    def matches(self, request: Request) -> bool:
+        return self.method in ("", request.method) and self.path in request.path and self.body in request.body
+
+
 def refusal(message: str, reason: str) -> bytes:
     """Body of an error of a Google API."""
     detail = {"message": message, "domain": "global", "reason": reason}
@@ -57,7 +70,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.requests: list[Request] = []
         self.hits, self._lock = 0, threading.Lock()
         self.clock_offset_seconds = 0.0
-        self.inject(0, times=0)
+        self._rules: list[_Rule] = []
 
     def inject(
         self,
@@ -69,18 +82,29 @@ class FaultyProxy(ThreadingHTTPServer):
         times: int = 1,
         answer: bytes = refusal("injected", ""),
     ) -> None:
-        """From now on: an HTTP status or a cut, for requests of `method` (any if empty) that hold `path` and `body`."""
-        self._fault, self._method, self._path, self._body, self._times, self.hits = fault, method, path, body, times, 0
-        self.answer = answer
+        """From now on: an HTTP status or a cut, for requests of `method` (any if empty) that hold `path` and `body`.
 
-    def fault_for(self, request: Request) -> int | None:
+        Whatever was injected before is forgotten.
+        """
+        with self._lock:
+            self._rules, self.hits = [], 0
+        self.also(fault, method=method, path=path, body=body, times=times, answer=answer)
+
+    def also(
+        self, fault: int, *, method: str = "", path: str = "", body: bytes = b"", times: int = 1, answer: bytes = b""
+    ) -> None:
+        """`inject`, besides what was injected before."""
+        with self._lock:
+            self._rules.append(_Rule(fault, method, path, body, times, answer))
+
+    def rule_for(self, request: Request) -> _Rule | None:
         with self._lock:
             self.requests.append(request)
-            matches = self._method in ("", request.method) and self._path in request.path and self._body in request.body
-            if self.hits >= self._times or not matches:
-                return None
-            self.hits += 1
-            return self._fault
+            found = next((rule for rule in self._rules if rule.times > 0 and rule.matches(request)), None)
+            if found is not None:
+                found.times -= 1
+                self.hits += 1
+            return found
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -93,12 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        fault = self.server.fault_for(Request(self.command, self.path, dict(self.headers), body))
+        rule = self.server.rule_for(Request(self.command, self.path, dict(self.headers), body))
+        fault = rule.fault if rule is not None else None
         if fault == CUT_REQUEST:
             self._cut()
             return
-        if fault is not None and fault > 0:
-            self._send(fault, {"Content-Type": "application/json"}, self.server.answer)
+        if rule is not None and rule.fault > 0:
+            self._send(rule.fault, {"Content-Type": "application/json"}, rule.answer)
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
         request = urllib.request.Request(self.server.target + self.path, body or None, headers, method=self.command)

@@ -38,7 +38,8 @@ _FIXES: Final = {
     400: "correct the statement or its parameters.",
     401: _SIGN_IN,
     403: "`cbi doctor --gcp` names the role that this account lacks; docs/gcp.md has the commands that give it.",
-    404: "check CBI_GCP_PROJECT and CBI_BIGQUERY_DATASET; `cbi warehouse migrate` makes what is missing.",
+    404: "check CBI_GCP_PROJECT, CBI_BIGQUERY_DATASET and CBI_BIGQUERY_LOCATION, the region of all datasets; "
+    "`cbi warehouse migrate` makes what is missing.",
     429: _AGAIN,
 }
 _QUOTA: Final = "wait until the quota is free again, or raise it in the console (IAM & Admin, Quotas)."
@@ -84,6 +85,8 @@ def explained(subject: str, retry_seconds: float) -> Iterator[None]:
     except GoogleAPICallError as error:
         raise _refusal(subject, error) from None
     except GoogleAuthError as error:
+        if error.retryable:
+            raise _silence(subject, error, retry_seconds) from None
         raise WarehouseError(subject, f"There are no valid credentials ({type(error).__name__}).", _SIGN_IN) from None
     except RetryError as error:
         if isinstance(error.cause, GoogleAPICallError):

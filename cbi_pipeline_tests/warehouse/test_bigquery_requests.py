@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
@@ -50,7 +51,7 @@ def test_every_job_is_pinned_to_the_region_labelled_and_has_a_ceiling(proxy, for
     assert kinds == [*["query"] * 2, "load", "query", "load", *["query"] * 5]
     assert [job["jobReference"]["location"] for job in jobs] == [REGION] * len(jobs)
     assert [job["configuration"]["labels"] for job in jobs] == [{"app": "cbi"}] * len(jobs)
-    ceilings = [job["configuration"]["query"].get("maximumBytesBilled") for job in jobs]
+    ceilings = [job["configuration"].get("query", {}).get("maximumBytesBilled") for job in jobs]
     assert ceilings == [None if kind == "load" else str(CEILING) for kind in kinds]
 
 
@@ -69,8 +70,6 @@ def test_a_query_is_planned_first_with_the_same_text_and_parameters(proxy, metri
 
 
 def test_the_merge_names_the_days_whose_partitions_it_opens(proxy, forecast_row):
-    from datetime import date
-
     warehouse = BigQueryWarehouse(PROJECT, "cbi", REGION)
     warehouse.merge("predictions", [forecast_row(as_of_date=date(2023, 3, day)) for day in (9, 1, 3)])
     merge = sent_jobs(proxy)[-1]["configuration"]["query"]

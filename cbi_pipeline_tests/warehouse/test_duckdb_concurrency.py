@@ -1,4 +1,4 @@
-"""Several writers, readers in between, and a writer that dies: every key once, whole, nothing lost."""
+"""The one file between processes: who waits for whom, and a writer that dies; every key once, whole, nothing lost."""
 
 from __future__ import annotations
 
@@ -29,16 +29,6 @@ warehouse = DuckDBWarehouse(Path(sys.argv[1]), lock_wait_seconds=90.0)
 def rows(first_day, days):
     return [row | {"as_of_date": row["as_of_date"] + timedelta(days=first_day + n), "horizon_months": h}
             for n in range(days) for h in (3, 6, 9, 12)]
-"""
-
-WRITER = """
-own = int(sys.argv[3])
-row["run_id"] = f"writer-{own}"
-inserted = 0
-for day in range(12):
-    inserted += warehouse.merge("predictions", rows(day, 1)).inserted
-    inserted += warehouse.merge("predictions", rows(100 * own + day, 1)).inserted
-print(inserted)
 """
 
 HOLDER = """
@@ -76,33 +66,6 @@ def count(warehouse: DuckDBWarehouse) -> dict[str, int]:
     rows = warehouse.query("SELECT COUNT(*) AS n FROM predictions")
     keys = warehouse.query("SELECT DISTINCT as_of_date, horizon_months, model_version FROM predictions")
     return {"n": rows["n"][0].as_py(), "k": keys.num_rows}
-
-
-def test_processes_that_write_the_same_and_other_keys_lose_and_double_nothing(warehouse, forecast_row):
-    row = forecast_row(target_date=date(2099, 1, 5), as_of_date=date(2020, 1, 1))
-    writers = [start(WRITER, warehouse, row, number) for number in (1, 2, 3, 4)]
-    reports = [writer.communicate(timeout=200) for writer in writers]
-    assert [errors for _, errors in reports if errors] == []
-    keys = 4 * 12 * (1 + 4)
-    assert sum(int(printed) for printed, _ in reports) == keys
-    assert count(warehouse) == {"n": keys, "k": keys}
-
-
-def test_threads_that_write_the_same_and_other_keys_lose_and_double_nothing(warehouse, forecast_row):
-    def write(own: int) -> int:
-        inserted = 0
-        for day in range(10):
-            shared = forecast_row(as_of_date=date(2020, 1, 1) + timedelta(days=day), run_id=f"writer-{own}")
-            mine = forecast_row(as_of_date=date(2020, 1, 1) + timedelta(days=day), model_version=f"model-{own}")
-            inserted += warehouse.merge("predictions", [shared, mine]).inserted
-            assert warehouse.query("SELECT COUNT(*) AS n FROM predictions").to_pylist()[0]["n"] >= inserted
-        return inserted
-
-    warehouse.lock_wait_seconds = 90.0
-    with ThreadPoolExecutor(4) as pool:
-        inserted = list(pool.map(write, range(4)))
-    assert sum(inserted) == 10 * (1 + 4)
-    assert count(warehouse) == {"n": 50, "k": 50}
 
 
 def test_a_write_waits_for_a_reader_in_the_same_process(warehouse, forecast_row):
