@@ -49,8 +49,8 @@ def examine_gcp(
 
     Args:
         settings: project, datasets, region and bucket.
-        publisher: check also what `cbi bundle load`, `export` and `publish` need; an empty object is written and
-            removed.
+        publisher: check also what `cbi bundle load`, `export` and `publish` need; an empty object is written to the
+            bucket of exports and removed.
         now: this machine's clock.
     """
     if not settings.gcp_project:
@@ -134,7 +134,7 @@ class _Access:
         ]
 
     def bucket_findings(self, publisher: bool) -> list[Finding]:
-        """What bundles need: to list and read the bucket, and to write it for who publishes."""
+        """What bundles need: to list and read the bucket; for who publishes, to write it and that of exports."""
         uri = self._settings.bundle_uri.rstrip("/")
         if not uri:
             return [Finding("bucket", True, "CBI_BUNDLE_URI is empty: bundles are those of this machine")]
@@ -146,8 +146,13 @@ class _Access:
             self._ask("read bundles", read, missing, lambda: self._read(name, prefix)),
         ]
         if publisher:
-            write = self._grant_on_bucket("roles/storage.objectUser", name)
-            checks.append(self._ask("write bundles", write, missing, lambda: self._write(name, prefix)))
+            create = self._grant_on_bucket("roles/storage.objectCreator", name)
+            checks.append(self._ask("publish bundles", create, missing, lambda: self._may_create(name)))
+            exports = (self._settings.export_uri or uri).rstrip("/")
+            bucket, _, folder = exports.removeprefix("gs://").partition("/")
+            write = self._grant_on_bucket("roles/storage.objectUser", bucket)
+            missing = f"check CBI_EXPORT_URI; gcloud storage buckets describe gs://{bucket}"
+            checks.append(self._ask("write exports", write, missing, lambda: self._write(bucket, folder)))
         return checks
 
     def _ask(self, subject: str, grant: str, missing: str, call: Callable[[], str]) -> Finding:
@@ -224,6 +229,17 @@ class _Access:
             _all_of(wanted, place.test_iam_permissions(wanted, retry=self._storage_retry))
         there = place.blob(f"{prefix}/doctor".lstrip("/")).exists(retry=self._storage_retry)
         return "asked for one object" if there else "asked for one object that is not there"
+
+    def _may_create(self, bucket: str) -> str:
+        """Nothing is written: a bucket of bundles retains what is in it."""
+        from google.api_core.exceptions import NotFound
+
+        wanted = ["storage.objects.create"]
+        try:
+            granted = self._storage.bucket(bucket).test_iam_permissions(wanted, retry=self._storage_retry)
+        except NotFound:
+            return "the server cannot be asked; `cbi bundle publish` will show it"
+        return _all_of(wanted, granted)
 
     def _write(self, bucket: str, prefix: str) -> str:
         blob = self._storage.bucket(bucket).blob(f"{prefix}/exporting/doctor-{uuid4().hex}".lstrip("/"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -152,6 +152,18 @@ def test_a_key_that_stands_twice_is_never_published(filled, jobs, bundle_uri):
     assert store.sealed() == ()
 
 
+def test_what_is_loaded_during_an_export_is_not_in_it(filled, jobs, bundle_uri, starter):
+    store = GcsBundleStore(bundle_uri)
+    with ExitStack() as changes:
+
+        def load_meanwhile(told: str) -> None:
+            if told.startswith("exporting futures_daily"):
+                changes.enter_context(extra_row(jobs, filled))
+
+        exported = export_bundle(filled, store, store, progress=load_meanwhile)
+    assert exported.manifest.tables["macro_series"].rows == starter["macro_series"].num_rows
+
+
 class LosesAShard(GcsBundleStore):
     """A bucket in which one of the exported objects is not there."""
 
@@ -204,6 +216,17 @@ def test_a_revision_is_refused_unless_it_is_accepted_and_then_the_old_row_is_kep
     assert kept["row_key"] == f"rfs_bbd_volume {year}"
     (now,) = rows_of(jobs, raw, f"SELECT value FROM policy WHERE effective_year = {year}")
     assert now["value"] == was + 1
+
+
+def test_a_write_that_breaks_off_leaves_nothing(raw, jobs, starter):
+    tables = {name: starter[name] for name in ("policy", "fundamentals")}
+    with raw._staged(tables, "broken", None) as staging:
+        gone = staging | {"fundamentals": f"{PROJECT}.scratch_staging.gone"}
+        with pytest.raises(WarehouseError, match="gone"):
+            raw._replace(gone, VERSION, "broken")
+    assert rows_of(jobs, raw, "SELECT COUNT(*) AS n FROM policy")[0]["n"] == 0
+    raw.load(tables, VERSION)
+    assert rows_of(jobs, raw, "SELECT COUNT(*) AS n FROM policy")[0]["n"] == tables["policy"].num_rows
 
 
 def test_a_column_computed_from_the_whole_series_is_no_revision(raw, jobs, starter):

@@ -81,7 +81,9 @@ CALLS = [
     ("storage", {"method": "GET", "path": "/o?"}, "list bundles", "roles/storage.objectViewer"),
     ("storage", {"method": "GET", "path": "/o/"}, "read bundles", "roles/storage.objectViewer"),
     ("storage", {"method": "GET", "path": "testPermissions"}, "read bundles", "roles/storage.objectViewer"),
-    ("storage", {"method": "POST", "path": "/upload/"}, "write bundles", "roles/storage.objectUser"),
+    ("storage", {"method": "GET", "path": "=storage.objects.create"}, "publish bundles", "roles/storage.objectCreator"),
+    ("storage", {"method": "POST", "path": "/upload/"}, "write exports", "roles/storage.objectUser"),
+    ("storage", {"method": "DELETE", "path": "/o/"}, "write exports", "roles/storage.objectUser"),
 ]
 
 
