@@ -53,6 +53,11 @@ def empty_tables(warehouse: BigQueryWarehouse) -> None:
             warehouse._client.query_and_wait(f"TRUNCATE TABLE `{warehouse.full_name(row.name)}`")
 
 
+def rows_in(warehouse: Warehouse, table: str) -> int:
+    """Rows of a table, counted: the metadata of this server still counts those that were truncated."""
+    return warehouse.query(f"SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
+
+
 def execute(warehouse: Warehouse, sql: str) -> None:
     """Run one statement in BigQuery's dialect behind the warehouse's back."""
     if isinstance(warehouse, BigQueryWarehouse):

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cbi_pipeline.contracts.warehouse import METRICS
 from cbi_pipeline.errors import WarehouseError
-from cbi_pipeline.warehouse import BigQueryWarehouse
+from cbi_pipeline.warehouse import BigQueryWarehouse, statements
 from cbi_pipeline.warehouse.migrations import migrations
 from cbi_pipeline_tests.bigquery_server import PROJECT, REGION
 from cbi_pipeline_tests.warehouse.conftest import execute
@@ -70,22 +71,30 @@ def test_a_warehouse_that_newer_code_has_migrated_is_left_alone(alterable):
     assert "view vw_gate_status is missing" in alterable.differences()
 
 
-@pytest.mark.parametrize(
-    ("alterations", "named"),
-    [
-        (["ALTER TABLE metrics ALTER COLUMN n DROP NOT NULL"], "n"),
-        (["ALTER TABLE metrics ADD COLUMN comment STRING"], "comment"),
-        (["DROP TABLE metrics", "CREATE TABLE metrics AS SELECT 1 AS n"], "metric"),
-        (["DROP TABLE metrics"], "metrics"),
-    ],
-)
-def test_migrate_refuses_a_table_altered_behind_its_back(alterable, alterations, named):
-    for sql in ["DROP VIEW vw_model_leaderboard", *alterations]:
-        execute(alterable, sql)
-    with pytest.raises(WarehouseError, match=r"differ from their contracts: table metrics") as refusal:
-        alterable.migrate()
-    assert named in str(refusal.value)
-    assert [text.split()[1] for text in alterable.differences()][-1] == "vw_model_leaderboard"
+ALTERATIONS = [
+    (["ALTER TABLE metrics ALTER COLUMN n DROP NOT NULL"], "NULLABLE"),
+    (["ALTER TABLE metrics ADD COLUMN comment STRING"], "comment"),
+    (["DROP TABLE metrics", "CREATE TABLE metrics AS SELECT 1 AS n"], "created_at"),
+    (["DROP TABLE metrics"], "metrics"),
+]
+
+
+def test_migrate_refuses_a_table_altered_behind_its_back(alterable):
+    """And changes nothing: a view that is missing, too, stays missing."""
+    execute(alterable, "DROP VIEW vw_model_leaderboard")
+    for alterations, named in ALTERATIONS:
+        for sql in alterations:
+            execute(alterable, sql)
+        with pytest.raises(WarehouseError, match=r"differ from their contracts: table metrics") as refusal:
+            alterable.migrate()
+        assert named in str(refusal.value)
+        different = alterable.differences()
+        assert different[-1] == "view vw_model_leaderboard is missing"
+        assert all(text.startswith("table metrics") for text in different[:-1])
+        execute(alterable, "DROP TABLE IF EXISTS metrics")
+        execute(alterable, statements.create_table(METRICS))
+    alterable.migrate()
+    assert alterable.differences() == []
 
 
 def test_a_view_that_was_changed_or_dropped_is_put_back(alterable, forecast_row):

@@ -11,6 +11,7 @@ import pytest
 
 from cbi_pipeline.contracts.warehouse import ARROW_TYPES, DATA_QUALITY, METRICS, WAREHOUSE_TABLES
 from cbi_pipeline.errors import WarehouseError
+from cbi_pipeline_tests.warehouse.conftest import rows_in
 
 EAST, WEST = timezone(timedelta(hours=14)), timezone(-timedelta(hours=11, minutes=30))
 FIRST, LAST = date(1, 1, 1), date(9999, 12, 31)
@@ -100,8 +101,8 @@ def test_what_was_written_is_exported_to_parquet_and_read_back(bigquery_warehous
         assert read.cast(pa.schema([(f.name, f.type) for f in contract.arrow_schema])).to_pylist() == rows
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_never_reaches_a_table(warehouse, numbers, wrong):
-    with pytest.raises(WarehouseError, match=r"metrics\.value: 1 of 8 values are NaN or infinite"):
-        warehouse.merge("metrics", [numbers[0] | {"value": wrong}, *numbers[1:]])
-    assert warehouse.row_count("metrics") == 0
+def test_what_is_no_number_never_reaches_a_table(warehouse, numbers):
+    for wrong in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(WarehouseError, match=r"metrics\.value: 1 of 8 values are NaN or infinite"):
+            warehouse.merge("metrics", [numbers[0] | {"value": wrong}, *numbers[1:]])
+    assert rows_in(warehouse, "metrics") == 0

@@ -58,6 +58,13 @@ def test_frame_arrow_and_mappings_are_written_alike(warehouse, forecast_row):
     assert found == expected
 
 
+def test_row_count_counts_tables_and_views(warehouse, forecast_row):
+    before = warehouse.row_count("predictions")
+    warehouse.merge("predictions", [forecast_row(horizon_months=h) for h in (3, 6)])
+    assert warehouse.row_count("predictions") - before == 2
+    assert warehouse.row_count("vw_latest_forecast") == 2
+
+
 def test_no_rows_is_no_write(warehouse):
     assert warehouse.merge("predictions", []) == MergeResult(0, 0)
     assert warehouse.latest_forecast() == []
