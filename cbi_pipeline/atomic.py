@@ -92,10 +92,11 @@ def remove_abandoned(parent: Path) -> None:
         with suppress(FileNotFoundError):  # published, or removed by another run, since it was listed
             too_old = time.time() - path.stat().st_mtime > _ABANDONED_AFTER_SECONDS
             if too_old or not _is_running(int(match["pid"])):
-                _remove(path)
+                remove_path(path)
 
 
-def _remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -9,17 +9,18 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from cbi_pipeline import __version__, cli_cloud
+from cbi_pipeline.cli_bundle import bundle_app
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
 from cbi_pipeline.cli_sources import fetch_and_build, sources_app
 from cbi_pipeline.cli_warehouse import warehouse_app
-from cbi_pipeline.errors import BundleError, CbiError, SettingsError
+from cbi_pipeline.errors import CbiError
 from cbi_pipeline.profiles import ProfileName
 from cbi_pipeline.settings import (
     REPOSITORY_DIR,
@@ -30,16 +31,12 @@ from cbi_pipeline.settings import (
     unknown_variables,
 )
 
-if TYPE_CHECKING:
-    from cbi_pipeline.bundle.gcs import GcsBundleStore
-
 app = typer.Typer(
     help="CBI: forecasts of CBOT soybean oil futures (ZL), 3, 6, 9 and 12 months ahead.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-bundle_app = typer.Typer(help="Bundles: immutable, verified parquet tables.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 cli_cloud.register(bundle_app)
 app.add_typer(features_app, name="features")
@@ -167,133 +164,6 @@ def ui(
         dagster,
         [dagster, "dev", "--workspace", str(REPOSITORY_DIR / "workspace.yaml"), "--host", host, "--port", str(port)],
     )
-
-
-@bundle_app.command("build")
-def bundle_build(
-    starter: Annotated[
-        bool, typer.Option("--starter", help="Make the starter bundle of the repository instead.")
-    ] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of provider files; CBI_DATA_DIR by default.")] = None,
-    without: Annotated[
-        str,
-        typer.Option(help="Sources to do without, as fcpo,emts,mpob: their features are missing."),
-    ] = "",
-) -> None:
-    """Build a bundle from provider files; refused whole if any row breaks a rule."""
-    from cbi_pipeline.bundle.build import build_bundle
-    from cbi_pipeline.bundle.starter import build_starter
-    from cbi_pipeline.sources import build_raw_tables
-
-    settings = load_settings(**({"data_dir": data_dir.resolve()} if data_dir else {}))
-    with console.status("building") as status:
-        if starter:
-            built = build_starter(settings.data_dir, settings.starter_dir, progress=status.update)
-        else:
-            tables = build_raw_tables(settings.data_dir, status.update, tuple(filter(None, without.split(","))))
-            built = build_bundle(tables, settings.bundles_dir, progress=status.update)
-    window = built.manifest.window
-    outcome = "was there already, with the same content" if built.reused else "is built"
-    console.print(
-        f"Bundle {built.manifest.dataset_version} {outcome}: prices to {window.last_trade_date}, in {built.path}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-@bundle_app.command("verify")
-def bundle_verify(
-    path: Annotated[
-        Path | None, typer.Argument(help="Folder of the bundle; the one a run would use by default.")
-    ] = None,
-) -> None:
-    """Verify every byte and row of a bundle; names the file, rule and fix if it is refused."""
-    from cbi_pipeline.bundle.verify import verify_bundle
-
-    if path is None:
-        from cbi_pipeline.bundle.locate import find_bundle
-
-        manifest = find_bundle(load_settings()).manifest
-    else:
-        manifest = verify_bundle(path)
-    rows = sum(table.rows for table in manifest.tables.values())
-    console.print(
-        f"ok: {manifest.dataset_version}, {len(manifest.tables)} tables, {rows:,} rows, "
-        f"trade dates {manifest.window.first_trade_date} to {manifest.window.last_trade_date}",
-        highlight=False,
-    )
-
-
-@bundle_app.command("publish")
-def bundle_publish(
-    path: Annotated[
-        Path | None, typer.Argument(help="Folder of the bundle; the newest of this machine by default.")
-    ] = None,
-) -> None:
-    """Upload a bundle to CBI_BUNDLE_URI, seal last; an upload that was interrupted goes on."""
-    from cbi_pipeline.bundle.read import read_manifest
-    from cbi_pipeline.bundle.store import LocalBundleStore
-
-    settings = load_settings()
-    store = _published(settings)
-    if path is None:
-        newest = LocalBundleStore(settings.bundles_dir).latest().bundle
-        if newest is None:
-            rule = "there is no sound bundle to publish."
-            raise BundleError(str(settings.bundles_dir), rule, "make one: `cbi bundle build`.")
-        path = newest.path
-    outcome = "published in" if store.publish(path) else "was published already in"
-    console.print(
-        f"Bundle {read_manifest(path).dataset_version} {outcome} {store.location}", highlight=False, soft_wrap=True
-    )
-
-
-@bundle_app.command("sync")
-def bundle_sync(
-    version: Annotated[str | None, typer.Argument(help="dataset_version; the newest sound one by default.")] = None,
-) -> None:
-    """Copy a bundle from CBI_BUNDLE_URI to this machine and verify it; a copy that was interrupted goes on."""
-    from cbi_pipeline.bundle.locate import find_remote_bundle
-
-    settings = load_settings()
-    _published(settings)
-    with console.status("syncing") as status:
-        located = find_remote_bundle(settings, version, status.update)
-    console.print(f"{located.why} It is in {located.path}", highlight=False, soft_wrap=True)
-
-
-def _published(settings: Settings) -> GcsBundleStore:
-    from cbi_pipeline.bundle.gcs import GcsBundleStore
-
-    if not settings.bundle_uri:
-        rule = "it is empty, so that there is no bucket to publish to or sync from."
-        raise SettingsError("CBI_BUNDLE_URI", rule, "set it to gs://bucket/prefix.")
-    return GcsBundleStore(settings.bundle_uri)
-
-
-@bundle_app.command("list")
-def bundle_list() -> None:
-    """List the bundles of this machine, newest first, and the starter bundle."""
-    from rich.table import Column, Table
-
-    from cbi_pipeline.bundle.store import LocalBundleStore
-    from cbi_pipeline.bundle.verify import verify_files
-
-    settings = load_settings()
-    table = Table(Column("bundle", overflow="fold"), "last trade date", "rows", Column("state", overflow="fold"))
-    for status in LocalBundleStore(settings.bundles_dir).list():
-        if status.manifest is None:
-            table.add_row(status.path.name, "", "", f"[red]absent: {status.problem}[/]")
-            continue
-        rows = sum(entry.rows for entry in status.manifest.tables.values())
-        table.add_row(status.path.name, str(status.manifest.window.last_trade_date), f"{rows:,}", "ok")
-    try:
-        manifest = verify_files(settings.starter_dir)
-        rows = sum(entry.rows for entry in manifest.tables.values())
-        table.add_row(f"starter: {manifest.dataset_version}", str(manifest.window.last_trade_date), f"{rows:,}", "ok")
-    except BundleError as problem:
-        table.add_row("starter", "", "", f"[red]absent: {problem}[/]")
-    console.print(table)
 
 
 def _execute(

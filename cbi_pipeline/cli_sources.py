@@ -133,6 +133,7 @@ def fetch_and_build(settings: Settings) -> list[str]:
     from cbi_pipeline.errors import SettingsError
     from cbi_pipeline.sources import build_raw_tables
     from cbi_pipeline.sources.fetch import run
+    from cbi_pipeline.sources.second_opinions import read_second_opinions
 
     if settings.bundle_uri:
         rule = "with it every run takes its bundle from the bucket, so that what is fetched here would not be used."
@@ -148,7 +149,12 @@ def fetch_and_build(settings: Settings) -> list[str]:
         tables = build_raw_tables(settings.data_dir, lambda note: progress.report("bundle", 0, 1, note), without)
     except SourceError as error:
         raise SourceError(error.subject, " ".join([error.rule, *failures]), error.fix) from error
-    built = build_bundle(tables, settings.bundles_dir, progress=lambda note: progress.report("bundle", 0, 1, note))
+    built = build_bundle(
+        tables,
+        settings.bundles_dir,
+        opinions=read_second_opinions(settings.data_dir),
+        progress=lambda note: progress.report("bundle", 0, 1, note),
+    )
     version = built.manifest.dataset_version
     progress.finish("bundle", f"{version}, prices to {built.manifest.window.last_trade_date}", reused=built.reused)
     return [*failures, *run.what_is_missing_without(without), *run.what_keys_would_add()]

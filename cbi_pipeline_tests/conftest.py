@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from cbi_pipeline_tests import projects
+from cbi_pipeline_tests.command_line import cbi as cbi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

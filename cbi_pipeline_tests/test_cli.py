@@ -12,65 +12,12 @@ import duckdb
 import pytest
 
 from cbi_pipeline import __version__, cli
-from cbi_pipeline.bundle.read import read_manifest
 from cbi_pipeline.evaluation.scorecard import BENCHMARK_ENTRIES
 from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS
 from cbi_pipeline.reports.console import ARCHITECTURE_TITLES, ENTRY_TITLES
 from cbi_pipeline.settings import Settings
-from cbi_pipeline_tests.projects import REPOSITORY, STARTER, flip_byte, new_project
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command printed, with line breaks and table frames folded to single spaces, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-
-def folded(text: str) -> str:
-    return re.sub(r"[\s│╭╮╰╯─]+", " ", text)
-
-
-def variables(settings: Settings) -> dict[str, str]:
-    return {
-        "CBI_PROJECT_DIR": str(settings.project_dir),
-        "CBI_STARTER_DIR": str(settings.starter_dir),
-        "CBI_PROFILE": "smoke",
-        "CBI_DEVICE": "cpu",
-        "CBI_THREADS": str(settings.threads),
-    }
-
-
-@pytest.fixture
-def cbi(monkeypatch, capsys, new_settings):
-    """Run a command line in this process, in an empty project."""
-
-    def command(*arguments: str, settings: Settings = new_settings, width: int = 400) -> Answer:
-        for name in [name for name in os.environ if name.startswith("CBI_")]:
-            if name not in given:
-                monkeypatch.delenv(name)
-        for name, value in variables(settings).items():
-            if name not in given:
-                monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["cbi", *arguments])
-        for console in (cli.console, cli.error_console):
-            monkeypatch.setattr(console, "_width", width)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        printed = capsys.readouterr()
-        return Answer(int(end.value.code or 0), folded(printed.out), folded(printed.err))
-
-    given: set[str] = set()
-
-    def with_variable(name: str, value: str) -> None:
-        given.add(name)
-        monkeypatch.setenv(name, value)
-
-    command.set = with_variable
-    return command
+from cbi_pipeline_tests.command_line import folded, variables
+from cbi_pipeline_tests.projects import REPOSITORY, STARTER, new_project
 
 
 def test_help_lists_every_command(cbi):
@@ -79,19 +26,11 @@ def test_help_lists_every_command(cbi):
     commands = re.findall(
         r" (run|predict|leaderboard|experiments|doctor|ui|bundle|features|warehouse) [A-Z]", answer.out
     )
-    assert commands == [
-        "run",
-        "predict",
-        "leaderboard",
-        "experiments",
-        "doctor",
-        "ui",
-        "bundle",
-        "features",
-        "warehouse",
-    ]
-    assert re.findall(r" (build|verify|publish|sync|list) [A-Z]", cbi("bundle", "--help").out) == [
-        *("build", "verify", "publish", "sync", "list")
+    names = ("run", "predict", "leaderboard", "experiments", "doctor", "ui", "bundle", "features", "warehouse")
+    assert commands == list(names)
+    bundle = r" (build|verify|publish|sync|list|diff|prune|load|export) [A-Z]"
+    assert re.findall(bundle, cbi("bundle", "--help").out) == [
+        *("build", "verify", "publish", "sync", "list", "diff", "prune", "load", "export")
     ]
     assert re.findall(r" (dictionary|life) [A-Z]", cbi("features", "--help").out) == ["dictionary", "life"]
 
@@ -207,24 +146,6 @@ def test_a_bug_keeps_its_traceback(new_settings, monkeypatch):
         cli.main()
 
 
-def test_the_starter_bundle_verifies(cbi):
-    answer = cbi("bundle", "verify")
-    assert answer.code == 0
-    assert re.search(r"ok: \d{8}T\d{6}Z-[0-9a-f]{8}, 7 tables, [\d,]+ rows, trade dates .* to 2024-12-31", answer.out)
-
-
-def test_a_corrupted_bundle_is_refused_by_name(cbi, tmp_path):
-    damaged = tmp_path / "damaged"
-    shutil.copytree(STARTER, damaged)
-    flip_byte(damaged / "cot_weekly.parquet")
-    answer = cbi("bundle", "verify", str(damaged))
-    assert answer.code == 1
-    assert "BundleError" in answer.err
-    assert "cot_weekly.parquet" in answer.err
-    assert "To fix:" in answer.err
-    assert "Traceback" not in answer.err
-
-
 def test_a_damaged_starter_is_no_reason_to_go_on(cbi, new_settings, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(STARTER, damaged)
@@ -236,23 +157,6 @@ def test_a_damaged_starter_is_no_reason_to_go_on(cbi, new_settings, tmp_path):
     assert not new_settings.models_dir.exists()
 
 
-def test_bundles_are_listed_with_what_is_wrong_with_them(cbi, new_settings):
-    sound = new_settings.bundles_dir / "20250101T000000Z-00000000"
-    shutil.copytree(STARTER, sound)
-    (sound / "_SUCCESS").unlink()
-    answer = cbi("bundle", "list")
-    assert answer.code == 0
-    assert re.search(r"20250101T000000Z-00000000 absent: .*_SUCCESS", answer.out)
-    assert re.search(r"starter: \S+ 2024-12-31 [\d,]+ ok", answer.out)
-
-
-def test_building_without_provider_files_is_refused(cbi, new_settings):
-    answer = cbi("bundle", "build")
-    assert answer.code == 1
-    assert "SourceError" in answer.err
-    assert not new_settings.bundles_dir.exists()
-
-
 def test_doctor_prints_every_setting_and_no_secret(cbi, monkeypatch):
     monkeypatch.setenv("MY_API_TOKEN", "very-secret-value")
     answer = cbi("doctor")
@@ -261,23 +165,6 @@ def test_doctor_prints_every_setting_and_no_secret(cbi, monkeypatch):
     assert "very-secret-value" not in answer.out + answer.err
     for subject in ("Python", "packages", "variables", "device", "data", "warehouse", "disk"):
         assert re.search(rf" {subject} (ok|fix) ", answer.out), subject
-
-
-def test_a_bundle_is_published_and_synced(cbi, bundle_uri, new_settings):
-    cbi.set("CBI_BUNDLE_URI", bundle_uri)
-    version = read_manifest(STARTER).dataset_version
-    assert f"Bundle {version} published in {bundle_uri}" in cbi("bundle", "publish", str(STARTER)).out
-    assert "was published already" in cbi("bundle", "publish", str(STARTER)).out
-    answer = cbi("bundle", "sync")
-    assert (answer.code, f"newest bundle of {bundle_uri}, {version}" in answer.out) == (0, True)
-    assert (new_settings.bundles_dir / version / "_SUCCESS").is_file()
-    assert "no dataset_version" in cbi("bundle", "sync", "latest").err
-
-
-@pytest.mark.parametrize("command", [["bundle", "publish"], ["bundle", "sync"]])
-def test_without_a_bucket_the_variable_is_named(cbi, command):
-    answer = cbi(*command)
-    assert (answer.code, "CBI_BUNDLE_URI" in answer.err) == (1, True)
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["bundle", "list"]])

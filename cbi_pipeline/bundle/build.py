@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from cbi_pipeline import __version__
 from cbi_pipeline.atomic import publish_directory, unfinished_directory, write_synced
 from cbi_pipeline.bundle.rules import to_checked_table
+from cbi_pipeline.bundle.sense import judge, refuse
 from cbi_pipeline.bundle.store import BundleRef, LocalBundleStore
 from cbi_pipeline.bundle.verify import first_and_last_zl_date, schema_text
 from cbi_pipeline.contracts.manifest import (
@@ -64,6 +65,7 @@ def build_bundle(
     *,
     created_at: datetime | None = None,
     producer: Producer | None = None,
+    opinions: pd.DataFrame | None = None,
     compression_level: int = COMPRESSION_LEVEL,
     progress: Callable[[str], None] | None = None,
 ) -> BundleRef:
@@ -74,6 +76,7 @@ def build_bundle(
         store_dir: the folder of bundles; created if it does not exist.
         created_at: moment of the build, with time zone; now by default.
         producer: what builds; this checkout by default.
+        opinions: what other sources say (`sources.second_opinions`), which the tables are compared with.
         compression_level: zstd level, 1 to 22.
         progress: told in a few words what is being done.
 
@@ -85,7 +88,12 @@ def build_bundle(
         SourceError: a row's `source` has no owner and terms on record; the store is left as it was.
     """
     prepared = prepare_bundle(
-        tables, created_at=created_at, producer=producer, compression_level=compression_level, progress=progress
+        tables,
+        created_at=created_at,
+        producer=producer,
+        opinions=opinions,
+        compression_level=compression_level,
+        progress=progress,
     )
     store = LocalBundleStore(store_dir)
     existing = store.find_content(prepared.manifest.content_sha256)
@@ -106,6 +114,7 @@ def prepare_bundle(
     *,
     created_at: datetime | None = None,
     producer: Producer | None = None,
+    opinions: pd.DataFrame | None = None,
     compression_level: int = COMPRESSION_LEVEL,
     progress: Callable[[str], None] | None = None,
 ) -> PreparedBundle:
@@ -124,6 +133,10 @@ def prepare_bundle(
         checked[name] = to_checked_table(contract, tables[name], path, _FIX)
         files[path] = to_parquet(checked[name], compression_level)
         entries[name] = _describe(contract, checked[name], path, files[path])
+    if progress is not None:
+        progress("judging whether the rows make sense")
+    judged = judge({name: RAW_TABLES[name].to_pandas(table) for name, table in checked.items()}, opinions)
+    refuse(judged.errors, "bundle", _FIX)
     created = (created_at or datetime.now(UTC)).astimezone(UTC).replace(microsecond=0)
     content = content_sha256((name, entry.sha256) for name, entry in entries.items())
     manifest = Manifest(
@@ -132,6 +145,7 @@ def prepare_bundle(
         window=_window(checked[FUTURES_DAILY.name], entries[FUTURES_DAILY.name].path),
         tables=entries,
         producer=producer or current_producer(),
+        findings=judged.warnings,
     )
     return PreparedBundle(manifest, files)
 

@@ -63,6 +63,19 @@ class GcsBundleStore:
         versions = {name[0] for name in names if name[1:] == [SUCCESS_FILE] and is_dataset_version(name[0])}
         return tuple(sorted(version for version in versions if version > after))
 
+    def contents(self) -> dict[str, dict[str, int]]:
+        """The bundles, finished or not: of each version its files by name, with their sizes in bytes."""
+        found: dict[str, dict[str, int]] = {}
+        with self._explained():
+            blobs = self._bucket.list_blobs(
+                prefix=self._prefix, retry=self._retry, fields="items(name,size),nextPageToken"
+            )
+            for blob in blobs:
+                version, _, name = blob.name.removeprefix(self._prefix).partition("/")
+                if is_dataset_version(version):
+                    found.setdefault(version, {})[name] = blob.size
+        return found
+
     def read(self, version: str, name: str) -> bytes:
         """The bytes of one file of a bundle, as stored: not yet compared with anything.
 

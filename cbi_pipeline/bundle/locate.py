@@ -17,6 +17,7 @@ from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.contracts.manifest import Manifest
 from cbi_pipeline.errors import BundleError
 from cbi_pipeline.sources import SOURCES, build_raw_tables
+from cbi_pipeline.sources.second_opinions import read_second_opinions
 
 Origin = Literal["built", "provider_files", "starter"]
 BUILD_COMMAND: Final = "cbi bundle build"
@@ -145,7 +146,8 @@ def provider_files(data_dir: Path) -> tuple[Path, ...]:
 
 def _build(settings: DataFolders, latest: Latest, progress: Callable[[str], None] | None) -> LocatedBundle:
     tables = build_raw_tables(settings.data_dir, progress)
-    built = build_bundle(tables, settings.bundles_dir, progress=progress)
+    opinions = read_second_opinions(settings.data_dir)
+    built = build_bundle(tables, settings.bundles_dir, opinions=opinions, progress=progress)
     manifest = built.manifest
     why = (
         f"Built bundle {manifest.dataset_version}, with prices to {manifest.window.last_trade_date}, from the provider"

@@ -7,16 +7,29 @@ business of `verify.py`.
 from __future__ import annotations
 
 import hashlib
+import stat
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, Manifest, TableEntry
 from cbi_pipeline.contracts.tables import RAW_TABLES
 from cbi_pipeline.errors import BundleError
+
+MANIFEST_BYTES: Final = 10_000_000
+"""Far more than any manifest or seal has; what is larger is not read."""
+ROW_BYTES: Final = 1024
+"""What a row may take when it is decompressed, on average; those of every table take less than 200."""
+LEAST_BYTES: Final = 1_000_000
+TEXT_BYTES: Final = 10_000
+"""Longest text of a cell."""
+
+_TYPES: Final = frozenset(column.type for contract in RAW_TABLES.values() for column in contract.columns)
 
 FIX = "move this bundle away and run `cbi bundle build`, or copy it again from where it came."
 
@@ -56,7 +69,7 @@ def read_checked(bundle: Path, entry: TableEntry) -> bytes:
         BundleError: the file is missing, or its size or sha256 differs.
     """
     file = bundle / entry.path
-    content = read_file(file, "the manifest lists this file, so it must exist.")
+    content = read_file(file, "the manifest lists this file, so it must exist.", entry.bytes)
     if len(content) != entry.bytes:
         rule = f"it must have {entry.bytes} bytes as in the manifest, it has {len(content)}."
         raise BundleError(str(file), rule, FIX)
@@ -67,16 +80,44 @@ def read_checked(bundle: Path, entry: TableEntry) -> bytes:
     return content
 
 
-def parse_table(content: bytes, file: Path) -> pa.Table:
-    """Parse checked bytes as parquet.
+def parse_table(content: bytes, file: Path, rows: int) -> pa.Table:
+    """Parse checked bytes as parquet, in an amount of memory that the number of rows bounds.
+
+    A few kilobytes can stand for terabytes: what the file says of its size is compared with the rows that it should
+    have before a page is decompressed, and texts are looked at in their dictionary before they are multiplied.
+
+    Args:
+        content: the file's bytes, compared with their sha256 already.
+        file: named in the error.
+        rows: how many rows the manifest gives it.
 
     Raises:
-        BundleError: they are not readable parquet.
+        BundleError: they are not readable parquet, or are larger than such a table can be.
     """
     try:
-        return pq.read_table(pa.BufferReader(content))
-    except (pa.ArrowInvalid, OSError) as error:
+        parquet = pq.ParquetFile(pa.BufferReader(content))
+        metadata = parquet.metadata
+        groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+        size = sum(group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns))
+        if metadata.num_rows != rows or size > max(LEAST_BYTES, rows * ROW_BYTES):
+            rule = f"rows must be those of the manifest ({rows:,}), in {ROW_BYTES} bytes each at most; it has "
+            raise BundleError(str(file), f"{rule}{metadata.num_rows:,} in {size:,} bytes.", FIX)
+        unknown = [f"{field.name} {field.type}" for field in parquet.schema_arrow if field.type not in _TYPES]
+        if unknown:
+            raise BundleError(str(file), f"these fields have types that no raw table has: {unknown}.", FIX)
+        texts = [field.name for field in parquet.schema_arrow if pa.types.is_string(field.type)]
+        table = pq.read_table(pa.BufferReader(content), read_dictionary=texts)
+        for name in texts:
+            for chunk in table[name].chunks:
+                longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
+                if longest > TEXT_BYTES:
+                    rule = f"a text of {name} may have {TEXT_BYTES:,} bytes at most, one has {longest:,}."
+                    raise BundleError(str(file), rule, FIX)
+        table = table.cast(parquet.schema_arrow)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         raise BundleError(str(file), f"it must be readable parquet ({error}).", FIX) from error
+    return table
 
 
 def load_table(bundle: Path, name: str, manifest: Manifest | None = None) -> pd.DataFrame:
@@ -94,7 +135,7 @@ def load_table(bundle: Path, name: str, manifest: Manifest | None = None) -> pd.
     if name not in manifest.tables or name not in RAW_TABLES:
         raise BundleError(str(bundle), f"it holds no raw table {name!r}, only {sorted(manifest.tables)}.", FIX)
     entry = manifest.tables[name]
-    return RAW_TABLES[name].to_pandas(parse_table(read_checked(bundle, entry), bundle / entry.path))
+    return RAW_TABLES[name].to_pandas(parse_table(read_checked(bundle, entry), bundle / entry.path, entry.rows))
 
 
 def load_tables(bundle: Path) -> dict[str, pd.DataFrame]:
@@ -110,17 +151,20 @@ def read_arrow_tables(bundle: Path, manifest: Manifest) -> dict[str, pa.Table]:
         BundleError: a file does not match the manifest.
     """
     entries = manifest.tables.items()
-    return {name: parse_table(read_checked(bundle, entry), bundle / entry.path) for name, entry in entries}
+    return {name: parse_table(read_checked(bundle, entry), bundle / entry.path, entry.rows) for name, entry in entries}
 
 
-def read_file(file: Path, rule: str) -> bytes:
-    """The bytes of a file; `rule` is why it must exist.
+def read_file(file: Path, rule: str, most: int = MANIFEST_BYTES) -> bytes:
+    """The bytes of a file, `most + 1` of them at most; `rule` is why it must exist.
 
     Raises:
-        BundleError: it is missing or cannot be read.
+        BundleError: it is missing, cannot be read, or is a link, pipe or device: a bundle holds its own bytes.
     """
     try:
-        return file.read_bytes()
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise BundleError(str(file), "it must be a plain file, neither a link nor a folder, pipe or device.", FIX)
+        with file.open("rb") as opened:
+            return opened.read(most + 1)
     except FileNotFoundError as error:
         raise BundleError(str(file), f"the file is missing: {rule}", FIX) from error
     except OSError as error:

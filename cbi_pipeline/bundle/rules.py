@@ -1,4 +1,6 @@
-"""What every row of a raw table must satisfy, in a bundle that is read and in one about to be written.
+"""The schema layer: what every row of a raw table must satisfy, in a bundle that is read and in one to be written.
+
+Whether rows make sense beside each other is the second layer, `sense/`.
 
 Each rule looks at a whole column at once and names the first rows that break it. Nothing is repaired.
 """
@@ -17,6 +19,8 @@ from cbi_pipeline.contracts.tables import FUTURES_CURVE, FUTURES_DAILY, TableCon
 from cbi_pipeline.errors import BundleError
 
 _ROWS_NAMED: Final = 3
+_FIRST_YEAR: Final = 1900
+_LAST_YEAR: Final = 2200
 _OFF_CBOT: Final = ("FCPO",)
 """Symbols whose trade dates follow another exchange's calendar than CBOT agriculture."""
 
@@ -55,8 +59,11 @@ def to_checked_table(contract: TableContract, frame: pd.DataFrame, file: str, fi
     return table
 
 
-def check_table(contract: TableContract, table: pa.Table, file: str, fix: str) -> None:
+def check_table(contract: TableContract, table: pa.Table, file: str, fix: str) -> pd.DataFrame:
     """Check schema, keys, gaps and rows of one raw table.
+
+    Returns:
+        The table as a frame.
 
     Raises:
         BundleError: naming the file, the first rows at fault, the rule and the fix.
@@ -71,8 +78,7 @@ def check_table(contract: TableContract, table: pa.Table, file: str, fix: str) -
     _check_known_after_event(contract, frame, file, fix)
     if contract.name in (FUTURES_DAILY.name, FUTURES_CURVE.name):
         _check_sessions(contract, frame, file, fix)
-    if contract.name == FUTURES_DAILY.name:
-        _check_price_order(contract, frame, file, fix)
+    return frame
 
 
 def _check_schema(contract: TableContract, table: pa.Table, file: str, fix: str) -> None:
@@ -100,6 +106,11 @@ def _check_gaps(contract: TableContract, table: pa.Table, file: str, fix: str) -
             infinite = pc.invert(pc.is_finite(values).fill_null(True))
             rule = f"{column.name} must be finite; null, never NaN or infinity, is how a gap is stored."
             _refuse(contract, table, infinite, rule, file, fix)
+        if pa.types.is_temporal(column.type):
+            years = pc.year(values)
+            possible = pc.and_(pc.greater_equal(years, _FIRST_YEAR), pc.less_equal(years, _LAST_YEAR))
+            rule = f"{column.name} must lie in the years {_FIRST_YEAR} to {_LAST_YEAR}."
+            _refuse(contract, table, pc.invert(possible.fill_null(True)), rule, file, fix)
 
 
 def _check_key_order(contract: TableContract, table: pa.Table, file: str, fix: str) -> None:
@@ -149,15 +160,6 @@ def _check_sessions(contract: TableContract, frame: pd.DataFrame, file: str, fix
     _refuse(contract, frame, off_session.to_numpy(), "trade_date must be a session of CBOT agriculture.", file, fix)
 
 
-def _check_price_order(contract: TableContract, frame: pd.DataFrame, file: str, fix: str) -> None:
-    """A gap (null) breaks neither rule: comparisons with it are false, and min and max pass over it."""
-    ends = frame[["open", "close"]]
-    above = (frame["low"] > ends.min(axis=1)).to_numpy()
-    below = (frame["high"] < ends.max(axis=1)).to_numpy()
-    _refuse(contract, frame, above, "low must not be above open or close.", file, fix)
-    _refuse(contract, frame, below, "high must not be below open or close.", file, fix)
-
-
 def _refuse(
     contract: TableContract,
     rows: pa.Table | pd.DataFrame,
@@ -184,7 +186,10 @@ def _name_rows(contract: TableContract, rows: pa.Table | pd.DataFrame, at_fault:
     if isinstance(rows, pd.DataFrame):
         values = rows.iloc[first][key].to_dict("records")
     else:
-        values = rows.select(key).take(first).to_pylist()
+        texts = [
+            pc.cast(rows[name].take(pa.array(first)), pa.string()) for name in key
+        ]  # a date may be beyond Python's
+        values = pa.table(texts, names=key).to_pylist()
     named = [
         f"row {position} ({', '.join(f'{name}={_plain(value)}' for name, value in row.items())})"
         for position, row in zip(first, values, strict=True)

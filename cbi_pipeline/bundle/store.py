@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cbi_pipeline.bundle.read import FIX, read_file
 from cbi_pipeline.bundle.verify import verify_bundle, verify_files
-from cbi_pipeline.contracts.manifest import SUCCESS_FILE, Manifest, is_dataset_version
+from cbi_pipeline.contracts.manifest import MAX_TABLE_BYTES, SUCCESS_FILE, Manifest, is_dataset_version
 from cbi_pipeline.errors import BundleError
 
 
@@ -57,12 +57,12 @@ class LocalBundleStore:
         Args:
             rows: check every row too (about a second a bundle), not only seal, sizes and hashes.
         """
-        return tuple(self._status(path, rows=rows) for path in self._folders())
+        return tuple(self._status(path, rows=rows) for path in self.folders())
 
     def latest(self) -> Latest:
         """The newest bundle that passes every check, rows included, and what was passed over to reach it."""
         skipped: list[BundleStatus] = []
-        for path in self._folders():
+        for path in self.folders():
             status = self._status(path, rows=True)
             if status.manifest is not None:
                 return Latest(BundleRef(path, status.manifest), tuple(skipped))
@@ -71,7 +71,7 @@ class LocalBundleStore:
 
     def find_content(self, content_sha256: str) -> BundleRef | None:
         """The newest whole bundle whose tables have this content hash."""
-        for path in self._folders():
+        for path in self.folders():
             if path.name.endswith(f"-{content_sha256[:8]}"):
                 status = self._status(path, rows=False)
                 if status.manifest is not None and status.manifest.content_sha256 == content_sha256:
@@ -80,7 +80,7 @@ class LocalBundleStore:
 
     def sealed(self, after: str = "") -> tuple[str, ...]:
         """Versions of the finished bundles that are newer than `after`, oldest first."""
-        finished = (path.name for path in self._folders() if (path / SUCCESS_FILE).is_file())
+        finished = (path.name for path in self.folders() if (path / SUCCESS_FILE).is_file())
         return tuple(sorted(version for version in finished if version > after))
 
     def read(self, version: str, name: str) -> bytes:
@@ -89,9 +89,11 @@ class LocalBundleStore:
         Raises:
             BundleError: it cannot be read.
         """
-        return read_file(self.root / version / name, "a bundle holds every file that its manifest lists.")
+        rule = "a bundle holds every file that its manifest lists."
+        return read_file(self.root / version / name, rule, MAX_TABLE_BYTES)
 
-    def _folders(self) -> tuple[Path, ...]:
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that claim to be bundles, newest first."""
         if not self.root.is_dir():
             return ()
         found = [path for path in self.root.iterdir() if path.is_dir() and is_dataset_version(path.name)]

@@ -16,13 +16,16 @@ from typing import Final, Protocol
 
 from pydantic import ValidationError
 
-from cbi_pipeline.atomic import publish_directory, replace_file
+from cbi_pipeline.atomic import publish_directory, remove_path, replace_file
 from cbi_pipeline.bundle.store import BundleRef, BundleStatus
 from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, Manifest, is_dataset_version
 from cbi_pipeline.errors import BundleError
 
-_STAGING: Final = ".syncing-"
+STAGING: Final = ".syncing-"
+"""How the folder of a copy under way, or of one that was interrupted, begins."""
+BROKEN: Final = ".broken-"
+"""How the folder of a bundle that no longer verified, and was moved aside, begins."""
 _LOCK: Final = ".syncing.lock"
 _FIX: Final = "publish the bundle again from where it was built; nothing on this machine was changed."
 
@@ -82,8 +85,8 @@ def sync_bundle(
     if not is_dataset_version(version):
         raise BundleError(store.location, f"{version!r} is no dataset_version.", "see `cbi bundle list`.")
     bundles_dir.mkdir(parents=True, exist_ok=True)
-    final, staging = bundles_dir / version, bundles_dir / f"{_STAGING}{version}"
-    with _only_copy(bundles_dir):
+    final, staging = bundles_dir / version, bundles_dir / f"{STAGING}{version}"
+    with only_copy(bundles_dir):
         if final.exists():
             try:
                 return BundleRef(final, verify_bundle(final), reused=True)
@@ -91,6 +94,7 @@ def sync_bundle(
                 _move_aside(final)
         manifest, ends = read_remote_manifest(store, version)
         staging.mkdir(exist_ok=True)
+        _remove_leavings(staging, {entry.path for entry in manifest.tables.values()})
         for entry in manifest.tables.values():
             file = staging / entry.path
             if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == entry.sha256:
@@ -135,15 +139,22 @@ def sync_newest(
 
 
 @contextmanager
-def _only_copy(bundles_dir: Path) -> Iterator[None]:
+def only_copy(bundles_dir: Path) -> Iterator[None]:
     """One process copies at a time; others wait for it. The system frees the lock if it dies."""
     with (bundles_dir / _LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
+def _remove_leavings(staging: Path, wanted: set[str]) -> None:
+    """Remove what a killed copy had half written; under the lock nobody else writes here."""
+    for path in staging.iterdir():
+        if path.name not in wanted:
+            remove_path(path)
+
+
 def _move_aside(folder: Path) -> None:
     taken = 0
-    while (aside := folder.with_name(f".broken-{taken}-{folder.name}")).exists():
+    while (aside := folder.with_name(f"{BROKEN}{taken}-{folder.name}")).exists():
         taken += 1
     os.rename(folder, aside)

@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cbi_pipeline.atomic import IGNORED_NAMES
 from cbi_pipeline.bundle.read import FIX, parse_table, read_checked, read_manifest
 from cbi_pipeline.bundle.rules import check_table
+from cbi_pipeline.bundle.sense import judge, refuse
 from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, Manifest, TableEntry
 from cbi_pipeline.contracts.tables import FUTURES_DAILY, RAW_TABLES, TableContract
 from cbi_pipeline.errors import BundleError
@@ -42,7 +44,9 @@ def verify_files(bundle: Path) -> Manifest:
 
 
 def verify_bundle(bundle: Path) -> Manifest:
-    """Check everything: files, schemas, keys, gaps and rows of every raw table, and the manifest's own figures.
+    """Check everything: files, schemas, keys, gaps, rows and sense of every raw table, and the manifest's own figures.
+
+    The sense rules are those of today, whenever the bundle was built; the warnings in its manifest are those of then.
 
     Args:
         bundle: the bundle's folder.
@@ -55,13 +59,16 @@ def verify_bundle(bundle: Path) -> Manifest:
     """
     manifest = read_manifest(bundle)
     _check_listing(bundle, manifest)
+    contents = {name: read_checked(bundle, entry) for name, entry in manifest.tables.items()}
+    frames: dict[str, pd.DataFrame] = {}
     for name, contract in RAW_TABLES.items():
         entry, file = manifest.tables[name], bundle / manifest.tables[name].path
-        table = parse_table(read_checked(bundle, entry), file)
-        check_table(contract, table, str(file), FIX)
+        table = parse_table(contents[name], file, entry.rows)
+        frames[name] = check_table(contract, table, str(file), FIX)
         _check_entry(contract, table, entry, file)
         if name == FUTURES_DAILY.name:
             _check_window(table, manifest, bundle)
+    refuse(judge(frames).errors, str(bundle), FIX)
     return manifest
 
 

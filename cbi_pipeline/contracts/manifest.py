@@ -13,7 +13,14 @@ from typing import Annotated, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""What is written. 1 had no findings; its manifests stay readable, byte for byte."""
+OLDEST_SCHEMA_VERSION: Final = 1
+MAX_TABLE_ROWS: Final = 20_000_000
+MAX_TABLE_BYTES: Final = 1_000_000_000
+"""Bounds of one table: what claims more is no bundle of CBI's, and is not read."""
+MAX_ROWS_NAMED: Final = 20
+"""Rows that a finding names; it counts all of them."""
 MANIFEST_FILE: Final = "manifest.json"
 SUCCESS_FILE: Final = "_SUCCESS"
 DATASET_VERSION_PATTERN: Final = r"^\d{8}T\d{6}Z-[0-9a-f]{8}$"
@@ -57,8 +64,8 @@ class TableEntry(_Frozen):
     """One table of the bundle. `arrow_schema` is the arrow schema as text, with order and nullability."""
 
     path: PlainFileName
-    rows: int = Field(gt=0)
-    bytes: int = Field(gt=0)
+    rows: int = Field(gt=0, le=MAX_TABLE_ROWS)
+    bytes: int = Field(gt=0, le=MAX_TABLE_BYTES)
     sha256: Sha256
     arrow_schema: str = Field(min_length=1)
     min_event_date: date
@@ -94,28 +101,57 @@ class Producer(_Frozen):
     tool_version: str = Field(min_length=1)
 
 
+class Finding(_Frozen):
+    """What one sense rule found in one series of a table.
+
+    Args:
+        rule: its name in the table of rules.
+        table: the raw table.
+        subject: the series: symbol, series_id, market_code or station.
+        holds: what must hold, as a phrase.
+        rows: how many rows break it.
+        first_rows: the first of them, oldest first: date and what stands there.
+    """
+
+    rule: str = Field(min_length=1)
+    table: TableName
+    subject: str = Field(min_length=1)
+    holds: str = Field(min_length=1)
+    rows: int = Field(gt=0)
+    first_rows: tuple[str, ...] = Field(min_length=1, max_length=MAX_ROWS_NAMED)
+
+
 class Manifest(_Frozen):
     """The whole of `manifest.json`.
+
+    `findings` are the warnings of the sense rules as they were when the bundle was built; None in a manifest of schema
+    version 1, which is from before there were any. They are no part of the content hash.
 
     Raises:
         pydantic.ValidationError: a field is missing, unknown or malformed, a path leaves the bundle, or
             `dataset_version` does not follow from `created_at` and the tables.
     """
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=OLDEST_SCHEMA_VERSION, le=SCHEMA_VERSION)
     dataset_version: DatasetVersion
     created_at: AwareDatetime
     window: Window
     tables: dict[TableName, TableEntry]
     feature_hash: Sha256 | None = None
     producer: Producer
+    findings: tuple[Finding, ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
         paths = [entry.path for entry in self.tables.values()]
         if not paths or len(set(paths)) != len(paths):
             raise ValueError(f"every table needs a file of its own, got {paths}")
-        expected = dataset_version(self.created_at, self.content_sha256)
+        if (self.findings is None) != (self.schema_version == 1):
+            raise ValueError(f"findings are part of schema version 2, and only there; this is {self.schema_version}")
+        try:
+            expected = dataset_version(self.created_at, self.content_sha256)
+        except OverflowError as error:
+            raise ValueError(f"created_at {self.created_at} has no moment in UTC") from error
         if self.dataset_version != expected:
             raise ValueError(f"dataset_version is {self.dataset_version}, created_at and the tables make it {expected}")
         return self
@@ -127,7 +163,8 @@ class Manifest(_Frozen):
 
     def to_json(self) -> bytes:
         """The exact bytes of `manifest.json`."""
-        return (self.model_dump_json(indent=2) + "\n").encode()
+        absent = {"findings"} if self.findings is None else set()
+        return (self.model_dump_json(indent=2, exclude=absent) + "\n").encode()
 
 
 def content_sha256(table_hashes: Iterable[tuple[str, str]]) -> str:

@@ -108,10 +108,15 @@ def _read_collected_rates(path: Path) -> pd.DataFrame:
             "series_id": "USDMYR",
             "date": rows["date"],
             "value": rows["usdmyr"].astype("float64"),
-            "available_at": (rows["date"] + pd.Timedelta(days=1)).dt.tz_localize("UTC"),
+            "available_at": rate_release(rows["date"]),
             "source": "usdmyr spot",
         }
     )
+
+
+def rate_release(dates: pd.Series) -> pd.DatetimeIndex:
+    """When the ringgit rate of each date counts as known: the next calendar day at 00:00 UTC [n]."""
+    return pd.DatetimeIndex(dates + pd.Timedelta(days=1)).tz_localize("UTC")
 
 
 def accepted_rates(rates: np.ndarray) -> np.ndarray:

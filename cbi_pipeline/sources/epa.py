@@ -81,7 +81,7 @@ def read_policy_file(path: Path) -> pd.DataFrame:
             "value": provider_files.numbers(frame["bbd_value"], path, absent=()),
             "published_on": published_on,
             "citation": frame["fr_citation"],
-            "available_at": release_times.at_local_time(published_on, "08:45"),
+            "available_at": rule_release(published_on),
             "source": np.where(weak, SOURCE_WEAK_EVIDENCE, SOURCE),
         }
     )
@@ -139,3 +139,8 @@ def rin_release_moments(months: pd.Series) -> pd.DatetimeIndex:
         release_times.day_of_next_month(months, _RIN_DAY_OF_NEXT_MONTH)
     )
     return release_times.at_local_time(release_day, "12:00")
+
+
+def rule_release(published_on: pd.Series) -> pd.DatetimeIndex:
+    """When a rule of each Federal Register date is public, UTC [n]."""
+    return release_times.at_local_time(published_on, "08:45")

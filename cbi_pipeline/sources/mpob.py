@@ -40,5 +40,10 @@ def read_macro_series(data_dir: Path) -> pd.DataFrame:
         }
     )
     rows = rows[rows["value"].notna()].reset_index(drop=True)
-    release_day = release_times.day_of_next_month(rows["date"], _DAY_OF_NEXT_MONTH)
-    return rows.assign(available_at=release_times.at_local_time(release_day, "12:00", "UTC"), source=SOURCE)
+    return rows.assign(available_at=release_moments(rows["date"]), source=SOURCE)
+
+
+def release_moments(months: pd.Series) -> pd.DatetimeIndex:
+    """When the stocks of each month, dated by its first day, count as published, UTC [n]."""
+    release_day = release_times.day_of_next_month(months, _DAY_OF_NEXT_MONTH)
+    return release_times.at_local_time(release_day, "12:00", "UTC")

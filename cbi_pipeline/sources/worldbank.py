@@ -108,6 +108,6 @@ def _rows(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def release_moments(months: pd.Series) -> pd.DatetimeIndex:
-    """When the value of each month counts as published, UTC [n]."""
+    """When the prices of each month, dated by its first day, count as published, UTC [n]."""
     release_day = release_times.nth_business_day_of_next_month(months, _BUSINESS_DAY_OF_NEXT_MONTH)
     return release_times.at_local_time(release_day, "12:00", "UTC")

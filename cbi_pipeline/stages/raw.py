@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_pipeline import progress
-from cbi_pipeline.bundle.read import load_table, read_manifest
+from cbi_pipeline.bundle.read import load_table, load_tables, read_manifest
+from cbi_pipeline.contracts.manifest import Finding, Manifest
 from cbi_pipeline.contracts.references import RawTableRef
 from cbi_pipeline.errors import BundleError
 
@@ -57,6 +58,18 @@ def load_raw_tables(references: Iterable[RawTableRef]) -> dict[str, pd.DataFrame
     return {r.table: _load(r.bundle_path, r.table, r.sha256).copy() for r in references}
 
 
+def sense_warnings(reference: RawTableRef) -> tuple[Finding, ...]:
+    """The warnings about a table: those of the bundle's manifest, or of today's rules where it has none.
+
+    Raises:
+        BundleError: the bundle has changed since it was verified.
+    """
+    manifest = _manifest_of(reference.bundle_path, reference.table, reference.sha256)
+    recorded = manifest.findings
+    findings = _judged(reference.bundle_path, manifest.content_sha256) if recorded is None else recorded
+    return tuple(finding for finding in findings if finding.table == reference.table)
+
+
 def content_of(references: Iterable[RawTableRef]) -> dict[str, str]:
     """Table name to sha256: what the tables contain, whichever bundle they lie in."""
     return {reference.table: reference.sha256 for reference in references}
@@ -64,6 +77,18 @@ def content_of(references: Iterable[RawTableRef]) -> dict[str, str]:
 
 @lru_cache(maxsize=16)
 def _load(bundle: Path, table: str, sha256: str) -> pd.DataFrame:
+    return load_table(bundle, table, _manifest_of(bundle, table, sha256))
+
+
+@lru_cache(maxsize=2)
+def _judged(bundle: Path, content_sha256: str) -> tuple[Finding, ...]:
+    """All warnings of today's rules about the tables of this content."""
+    from cbi_pipeline.bundle.sense import judge
+
+    return judge(load_tables(bundle)).warnings
+
+
+def _manifest_of(bundle: Path, table: str, sha256: str) -> Manifest:
     manifest = read_manifest(bundle)
     if table not in manifest.tables or manifest.tables[table].sha256 != sha256:
         raise BundleError(
@@ -71,4 +96,4 @@ def _load(bundle: Path, table: str, sha256: str) -> pd.DataFrame:
             "the bundle is not the one that was verified in this lineage.",
             "materialise the raw tables again.",
         )
-    return load_table(bundle, table, manifest)
+    return manifest

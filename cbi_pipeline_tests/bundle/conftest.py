@@ -6,14 +6,20 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.read import read_manifest
 from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, content_sha256
+from cbi_pipeline.contracts.tables import RAW_TABLES
+
+FIRST_DAY = {"weather_daily": "2024-01-01", "fundamentals": "2022-01-01", "policy": "2000-01-01"}
+STATIONS = ["POWER Chicago", "POWER Buenos Aires", "A901 Cuiaba"]
 
 
 @pytest.fixture
@@ -27,6 +33,19 @@ def bundle(store_dir: Path, starter_dir: Path) -> Path:
     path = store_dir / read_manifest(starter_dir).dataset_version
     shutil.copytree(starter_dir, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(_starter_tables, tmp_path_factory) -> Path:
+    """A bundle of the newest of the starter's rows: real, sound, and small enough to damage a thousand times."""
+    tables = {}
+    for name, contract in RAW_TABLES.items():
+        rows = _starter_tables[name]
+        rows = rows[rows[contract.event_date] >= FIRST_DAY.get(name, "2023-06-01")]
+        if name == "weather_daily":
+            rows = rows[rows["station"].isin(STATIONS)]
+        tables[name] = rows.reset_index(drop=True)
+    return build_bundle(tables, tmp_path_factory.mktemp("small"), created_at=datetime(2025, 1, 2, tzinfo=UTC)).path
 
 
 @pytest.fixture

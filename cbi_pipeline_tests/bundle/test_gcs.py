@@ -237,3 +237,13 @@ def test_a_store_that_does_not_answer_ends_in_one_clear_error(store, bundle, her
             attempt()
     assert not (here / bundle.name).exists()
     shutil.rmtree(here)
+
+
+def test_half_a_file_of_a_killed_copy_is_no_obstacle(store: GcsBundleStore, bundle: Path, here: Path) -> None:
+    """Killed between writing a file and renaming it; the process id in its name may be another process's by now."""
+    store.publish(bundle)
+    staging = here / f".syncing-{bundle.name}"
+    staging.mkdir(parents=True)
+    (staging / ".unfinished-1-0123abcd").write_bytes(b"half")
+    assert sync_bundle(store, bundle.name, here).path == here / bundle.name
+    assert not staging.exists()

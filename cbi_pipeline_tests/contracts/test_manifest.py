@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from cbi_pipeline.contracts.manifest import Manifest, content_sha256, dataset_version, is_dataset_version
+from cbi_pipeline.contracts.manifest import MANIFEST_FILE, Manifest, content_sha256, dataset_version, is_dataset_version
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def fields() -> dict[str, Any]:
         "window": {"first_trade_date": "2000-11-13", "last_trade_date": "2024-12-31"},
         "tables": {"policy": entry},
         "producer": {"git_commit": "0" * 40, "tool_version": "0.1.0"},
+        "findings": [],
     }
 
 
@@ -50,6 +52,28 @@ def test_round_trip_keeps_every_byte(fields: dict[str, Any]) -> None:
     assert again == manifest
     assert again.to_json() == manifest.to_json()
     assert manifest.feature_hash is None
+
+
+def test_a_manifest_from_before_findings_keeps_every_byte_and_its_version(starter_dir: Path) -> None:
+    stored = (starter_dir / MANIFEST_FILE).read_bytes()
+    manifest = Manifest.model_validate_json(stored)
+    assert manifest.schema_version == 1
+    assert manifest.findings is None
+    assert manifest.to_json() == stored
+    assert manifest.dataset_version == "20261124T083637Z-558c0f29"
+
+
+@pytest.mark.parametrize(("version", "findings"), [(1, []), (2, None), (3, [])])
+def test_findings_belong_to_version_two(fields: dict[str, Any], version: int, findings: object) -> None:
+    with pytest.raises(ValidationError, match=r"schema_version|findings"):
+        Manifest.model_validate(fields | {"schema_version": version, "findings": findings})
+
+
+def test_findings_do_not_change_the_version_of_the_content(fields: dict[str, Any]) -> None:
+    finding = {"rule": "hole", "table": "policy", "subject": "x", "holds": "y", "rows": 1, "first_rows": ["z"]}
+    noted = Manifest.model_validate(fields | {"findings": [finding]})
+    assert noted.dataset_version == Manifest.model_validate(fields).dataset_version
+    assert Manifest.model_validate_json(noted.to_json()) == noted
 
 
 @pytest.mark.parametrize(
@@ -75,7 +99,7 @@ def test_path_that_leaves_the_bundle_is_refused(fields: dict[str, Any], path: st
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (("schema_version",), 2),
+        (("schema_version",), 3),
         (("dataset_version",), "20241231T200509Z-00000000"),
         (("created_at",), "2024-12-31T20:05:10+00:00"),
         (("created_at",), "2024-12-31T20:05:09"),
