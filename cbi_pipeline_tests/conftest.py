@@ -133,7 +133,6 @@ def gcp_variables(bigquery_url: str, service_account_key: Path) -> dict[str, str
         "BIGQUERY_EMULATOR_HOST": bigquery_url,
         "GOOGLE_APPLICATION_CREDENTIALS": str(service_account_key),
         "GOOGLE_CLOUD_PROJECT": "cbi-test",
-        "GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED": "false",
     }
 
 
