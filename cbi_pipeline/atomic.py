@@ -83,6 +83,12 @@ def publish_directory(unfinished: Path, final: Path) -> None:
     fsync_directory(final.parent)
 
 
+def remove_directory(path: Path) -> None:
+    """Take a folder away in one step, then remove what was in it."""
+    with unfinished_directory(path.parent) as aside:
+        path.rename(aside / path.name)
+
+
 def remove_abandoned(parent: Path) -> None:
     """Remove what an interrupted run left in `parent`: older than a day, or its process is gone."""
     for path in parent.iterdir():

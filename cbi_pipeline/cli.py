@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that `cbi --help` answers a
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -18,6 +19,8 @@ from cbi_pipeline import __version__, cli_cloud
 from cbi_pipeline.cli_bundle import bundle_app
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
+from cbi_pipeline.cli_operations import operations_app
+from cbi_pipeline.cli_service import service_app
 from cbi_pipeline.cli_sources import fetch_and_build, sources_app
 from cbi_pipeline.cli_warehouse import warehouse_app
 from cbi_pipeline.errors import CbiError
@@ -41,24 +44,35 @@ app.add_typer(bundle_app, name="bundle")
 cli_cloud.register(bundle_app)
 app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
+app.add_typer(service_app, name="service")
 app.add_typer(sources_app, name="sources")
 app.add_typer(warehouse_app, name="warehouse")
+app.add_typer(operations_app)
 
 INTERRUPTED = 130
 """Exit code with which typer answers Ctrl-C."""
+
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 
 console = Console()
 error_console = Console(stderr=True)
 
 
 def main() -> None:
-    """Entry point: a CbiError becomes a panel and exit code 1, Ctrl-C exit code 130; a bug keeps its traceback."""
+    """Entry point: a CbiError or a full disk becomes a panel and exit code 1, Ctrl-C 130; a bug keeps its traceback."""
     from cbi_pipeline.reports.console import error_panel
 
     try:
         app()
     except CbiError as error:
         error_console.print(error_panel(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        rule = f"the disk refuses: {error.strerror}. What was finished before is whole, and is found by the next run."
+        fix = "free some space (`cbi prune --dry-run` shows what may go), or make the disk writable; then run it again."
+        error_console.print(error_panel(CbiError(str(error.filename or "a file of CBI"), rule, fix)))
         sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
@@ -77,6 +91,18 @@ def _root(
     for name in unknown_variables(current_environment()):
         hint = f" Did you mean {near}?" if (near := nearest_known(name)) else ""
         error_console.print(f"[yellow]{name} is set, but no such setting exists.{hint}[/]", highlight=False)
+    _undo_killed_restore()
+
+
+def _undo_killed_restore() -> None:
+    from cbi_pipeline.operation.state import MARKER
+
+    settings = load_settings()
+    if (settings.project_dir / MARKER).exists():
+        from cbi_pipeline.operation.restore import recover
+
+        if recover(settings):
+            error_console.print("A restore was killed in its middle: the state from before it is back.")
 
 
 @app.command()
@@ -152,10 +178,12 @@ def ui(
     """Open the Dagster UI: the same assets, where `Materialize all` does what `cbi run` does."""
     import os
 
-    from cbi_pipeline.orchestration.instance import prepare_dagster_home
+    from cbi_pipeline.orchestration.instance import prepare_dagster_home, why_busy
 
     settings = load_settings()
     prepare_dagster_home(settings)
+    if busy := why_busy(settings):  # which fails the runs of a process that is no more
+        console.print(f"In this project {busy}.", highlight=False)
     os.chdir(settings.dagster_dir)
     os.environ.setdefault("PYTHONWARNINGS", "ignore:Function")  # `dagster dev` announces its successor at every start
     console.print(f"Dagster UI: http://{host}:{port}/asset-groups (Ctrl-C stops it)", highlight=False)
@@ -206,7 +234,7 @@ def _execute(
         f"Forecast rows: {outcome.published}. Warehouse: {named_warehouse(settings).location}\n"
         f"Model: {outcome.model_path}\n"
         f"Data: {data.dataset_version} in {data.bundle_path}\n"
-        f"UI: `make ui`, then http://127.0.0.1:3000/asset-groups\n"
+        f"UI: `make ui`, then {settings.ui_url}/asset-groups\n"
         f"Run {outcome.run_id[:8]}, {display.elapsed_seconds:.0f} s",
         highlight=False,
         soft_wrap=True,

@@ -66,6 +66,21 @@ class Settings(BaseSettings):
         "that of bundles by default",
     )
 
+    keep_models: int = Field(5, ge=1, description="`cbi prune`: newest models that stay, besides those with an alias")
+    keep_bundles: int = Field(5, ge=1, description="`cbi prune`: newest bundles that stay, besides those of the models")
+    keep_days_of_artifacts: int = Field(
+        30, ge=1, description="`cbi prune`: days that computed files stay which no asset refers to"
+    )
+    keep_days_of_logs: int = Field(
+        90, ge=1, description="`cbi prune`: days that runs and their logs stay in Dagster's history"
+    )
+
+    ui_url: str = Field(
+        "http://127.0.0.1:3000",
+        pattern=r"^https?://[^\s/]+$",
+        description="address of the Dagster UI, for links to runs in what is printed",
+    )
+
     device: Literal["auto", "mps", "cuda", "cpu"] = Field(
         "auto", description="training device; auto: mps, else cuda, else cpu"
     )

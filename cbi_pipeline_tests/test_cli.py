@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -52,6 +53,21 @@ def test_a_refusal_is_a_panel_and_exit_code_1(cbi):
     assert "this asset has not been materialised yet. To fix: run `cbi run`" in answer.err
     assert "Traceback" not in answer.err + answer.out
     assert answer.out.strip() == ""
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_is_a_panel_and_any_other_system_error_a_bug(cbi, monkeypatch, number):
+    def refuse(settings):
+        raise OSError(number, os.strerror(number), "/a/file")
+
+    monkeypatch.setattr("cbi_pipeline.orchestration.run.prepare_dagster_home", refuse)
+    answer = cbi("predict")
+    assert answer.code == 1
+    assert f"/a/file the disk refuses: {os.strerror(number)}." in answer.err
+    assert "Traceback" not in answer.err + answer.out
+    number = errno.EISDIR
+    with pytest.raises(OSError, match="Is a directory"):
+        cbi("predict")
 
 
 def test_predict_before_any_run_says_what_to_do(cbi):

@@ -13,8 +13,8 @@ from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.gcs import GcsBundleStore
 from cbi_pipeline.bundle.store import BundleStatus, Latest, LocalBundleStore
 from cbi_pipeline.bundle.sync import RemoteStore, sync_bundle, sync_newest
-from cbi_pipeline.bundle.verify import verify_bundle
-from cbi_pipeline.contracts.manifest import Manifest
+from cbi_pipeline.bundle.verify import verify_bundle, verify_files
+from cbi_pipeline.contracts.manifest import Manifest, is_dataset_version
 from cbi_pipeline.errors import BundleError
 from cbi_pipeline.sources import SOURCES, build_raw_tables
 from cbi_pipeline.sources.second_opinions import read_second_opinions
@@ -104,6 +104,25 @@ def find_local_bundle(bundles_dir: Path, version: str) -> LocatedBundle:
         f"Using the bundle that this run was started for, {version}, with prices to {manifest.window.last_trade_date}."
     )
     return LocatedBundle(path, manifest, "built", why)
+
+
+def find_published_bundle(settings: DataFolders, version: str) -> tuple[Path, Manifest]:
+    """The bundle that a published row names, every byte checked; nothing stands in for it.
+
+    Raises:
+        BundleError: this machine no longer holds it, or it was altered.
+    """
+    path = settings.bundles_dir / version
+    if is_dataset_version(version) and path.is_dir():
+        return path, verify_files(path)
+    try:
+        starter = verify_files(settings.starter_dir)
+    except BundleError:
+        starter = None
+    if starter is not None and starter.dataset_version == version:
+        return settings.starter_dir, starter
+    rule = f"it is not in {settings.bundles_dir} any more, and the starter bundle is another one."
+    raise BundleError(f"bundle {version}", rule, f"`cbi bundle sync {version}` copies it where a bucket holds it.")
 
 
 def find_remote_bundle(

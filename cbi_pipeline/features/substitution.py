@@ -84,6 +84,21 @@ def yield_curve_features(known: PointInTime) -> dict[str, pd.Series]:
     return {"yield_curve_slope": known.latest(DGS10, ["slope"], rows)["slope"]}
 
 
+def mandate_rows(known: PointInTime) -> pd.DataFrame:
+    """Rules of biomass-based diesel as they come into force: dated by the end of their year, known from its start.
+
+    A rule that is published later is known from its publication.
+    """
+    policy = known.tables[RFS.table]
+    rows = policy[policy[RFS.column] == RFS.key]
+    year = rows["effective_year"].astype(str)
+    starts = pd.to_datetime(year + "-01-01").astype("datetime64[ns]").dt.tz_localize("UTC")
+    return rows.assign(
+        available_at=rows["available_at"].where(rows["available_at"] > starts, starts),
+        published_on=pd.to_datetime(year + "-12-31").astype("datetime64[ns]"),
+    )
+
+
 def mandate_features(known: PointInTime) -> dict[str, pd.Series]:
     """Biomass-based-diesel obligation in force on each session, [T], billion gallons.
 
@@ -91,12 +106,4 @@ def mandate_features(known: PointInTime) -> dict[str, pd.Series]:
     EPA has been up to two years late: until a year's rule is out, the last published year stands, for
     at most the maximum age after that year's end.
     """
-    policy = known.tables[RFS.table]
-    rows = policy[policy[RFS.column] == RFS.key].reset_index(drop=True)
-    year = rows["effective_year"].astype(str)
-    starts = pd.to_datetime(year + "-01-01").astype("datetime64[ns]").dt.tz_localize("UTC")
-    rows = rows.assign(
-        available_at=rows["available_at"].where(rows["available_at"] > starts, starts),
-        published_on=pd.to_datetime(year + "-12-31").astype("datetime64[ns]"),
-    )
-    return {"renewable_diesel_mandate": known.latest(RFS, ["value"], rows)["value"]}
+    return {"renewable_diesel_mandate": known.latest(RFS, ["value"], mandate_rows(known))["value"]}

@@ -14,11 +14,14 @@ DAILY = "daily"
 REFIT = "refit"
 DATASET_VERSION_TAG = "cbi/dataset_version"
 """Run tag: the bundle that a run is for; without it a run takes the newest."""
+_WHOLE_RETRIES = {"dagster/retry_strategy": "ALL_STEPS"}
+"""A run that crashed is tried again whole: blocking checks bind inside one run only, and what is done is re-used."""
 
 retrain = dg.define_asset_job(
     RETRAIN,
     selection=dg.AssetSelection.all(),
     executor_def=dg.in_process_executor,
+    tags=_WHOLE_RETRIES,
     description="All of CBI: raw tables, features, folds, networks, scorecard, champion, forecast, warehouse.",
 )
 
@@ -26,6 +29,7 @@ refit = dg.define_asset_job(
     REFIT,
     selection=dg.AssetSelection.assets("bakeoff_winner", "candidate"),
     executor_def=dg.in_process_executor,
+    tags=_WHOLE_RETRIES,
     description="The winner of the last scorecard as candidate, whatever the gates say: it does not serve.",
 )
 
@@ -42,5 +46,6 @@ def daily_job(settings: Settings) -> "UnresolvedAssetJobDefinition":
         selection=dg.AssetSelection.groups("raw")
         | dg.AssetSelection.assets("curated_features", "daily_predictions", *stored, *returned),
         executor_def=dg.in_process_executor,
+        tags=_WHOLE_RETRIES,
         description="Today's forecast: raw tables, features, the champion's predictions, warehouse.",
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import PrivateAttr
 
+from cbi_pipeline.processes import keep_awake
 from cbi_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from cbi_pipeline.registry.artifact_store import ArtifactStore
     from cbi_pipeline.stages.returning import ReturnStore
     from cbi_pipeline.warehouse.base import Warehouse
+
+DEVICE_POOL = "device"
+"""Pool of the assets that train: dagster.yaml lets one run at a time into it."""
 
 
 class DeviceResource(dg.ConfigurableResource):
@@ -119,7 +123,8 @@ class WarehouseResource(dg.ConfigurableResource):
     _run_id: str | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Remember the run: a step of it that is repeated after a crash finds what it has begun."""
+        """Remember the run, so that a step repeated after a crash finds what it has begun; keep a Mac awake for it."""
+        keep_awake()
         self._run_id = context.run.run_id if context.run else None
 
     def open(self) -> "Warehouse":

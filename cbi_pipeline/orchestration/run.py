@@ -1,9 +1,5 @@
 """Run a job in this process, as `cbi run` does: the same definitions and the same instance as the UI."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,9 +14,11 @@ from cbi_pipeline.contracts.references import ModelRef, PredictionsRef, RawTable
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.errors import CbiError
 from cbi_pipeline.orchestration.assets.training import all_cells_tags
-from cbi_pipeline.orchestration.instance import prepare_dagster_home
+from cbi_pipeline.orchestration.instance import open_instance, prepare_dagster_home
 from cbi_pipeline.orchestration.io import read_reference
 from cbi_pipeline.orchestration.jobs import REFIT, RETRAIN
+from cbi_pipeline.orchestration.orphans import why_busy
+from cbi_pipeline.processes import only_run
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.settings import Settings
 from cbi_pipeline.warehouse import open_warehouse
@@ -72,12 +70,15 @@ def refit_candidate(settings: Settings) -> ModelRef:
 
 def _execute(settings: Settings, job_name: str, days: tuple[date, date] | None = None) -> str:
     """Run a job to its end; its run id."""
-    prepare_dagster_home(settings)
+    home = prepare_dagster_home(settings)
     definitions = build_definitions(settings)
     tags = all_cells_tags(get_profile(settings.profile)) if job_name == RETRAIN else {}
     run_id = str(uuid4())
     config = {**_QUIET, **({"ops": {"daily_predictions": {"config": _days(*days)}}} if days else {})}
-    with _only_run(settings), dg.DagsterInstance.get() as instance:
+    with only_run(home), open_instance(settings) as instance:
+        if busy := why_busy(instance):
+            fix = "wait until it ends, or stop it in the UI."
+            raise CbiError(f"job {job_name}", f"{busy} in this project; two at once would train on one device.", fix)
         job = definitions.resolve_job_def(job_name)
         try:
             job.execute_in_process(instance=instance, tags=tags, run_config=config, raise_on_error=True, run_id=run_id)
@@ -121,22 +122,3 @@ def load_reference(settings: Settings, asset: str, kind: type[T]) -> T:
 def reference_path(settings: Settings, asset: str) -> Path:
     """Where the reference of an unpartitioned asset is stored."""
     return settings.dagster_dir / "references" / f"{asset}.json"
-
-
-@contextmanager
-def _only_run(settings: Settings) -> Iterator[None]:
-    """Hold the lock of the project's one run at a time; the system frees it if this process dies."""
-    with (settings.dagster_dir / "run.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise CbiError(
-                str(settings.dagster_dir),
-                f"another run is at work in this project (process {lock.read().strip()}).",
-                "wait until it ends, or stop it with Ctrl-C in its terminal.",
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cbi_pipeline.atomic import replace_file, unfinished_directory
+from cbi_pipeline.atomic import remove_directory, replace_file
 from cbi_pipeline.contracts.verdict import Admission
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.registry.artifacts import LoadedModel, checked_name, load_model, model_names
@@ -143,7 +143,7 @@ def set_champion(
         ModelError: the model is absent or does not verify, or another model became champion since the gates judged
             this one; the earlier champion stays.
     """
-    with _only_writer(models_dir):
+    with only_writer(models_dir):
         model = load_model(models_dir / checked_name(name))
         current = replaceable_champion(models_dir)
         here = current.model_version if current else None
@@ -183,7 +183,7 @@ def roll_back(models_dir: Path, *, by: str, reason: str, promoted_at: datetime |
     Raises:
         ModelError: there is no previous champion, or it does not verify.
     """
-    with _only_writer(models_dir):
+    with only_writer(models_dir):
         current = read_champion(models_dir)
         if current is None or current.previous is None:
             raise ModelError(
@@ -199,7 +199,7 @@ def roll_back(models_dir: Path, *, by: str, reason: str, promoted_at: datetime |
 
 def mark_published(models_dir: Path, changes: Sequence[Change]) -> None:
     """Drop changes that the warehouse has recorded; those that were made meanwhile stay."""
-    with _only_writer(models_dir):
+    with only_writer(models_dir):
         current = read_champion(models_dir)
         if current is None or not changes:
             return
@@ -214,7 +214,7 @@ def set_candidate(models_dir: Path, name: str) -> Alias:
     Raises:
         ModelError: the model is absent or does not verify.
     """
-    with _only_writer(models_dir):
+    with only_writer(models_dir):
         model = load_model(models_dir / checked_name(name))
         candidate = Alias(model_version=name, manifest_sha256=model.manifest_sha256)
         replace_file(models_dir / CANDIDATE_FILE, candidate.model_dump_json(indent=2).encode())
@@ -276,26 +276,30 @@ def aliased_models(models_dir: Path) -> dict[str, Alias]:
     return {alias: model for alias, model in named.items() if model is not None}
 
 
-def prune(models_dir: Path, keep: int) -> list[str]:
-    """Remove stored models but the `keep` newest and all that an alias names; versions of those removed.
+def prunable(models_dir: Path, keep: int) -> list[str]:
+    """Versions of the stored models beyond the `keep` newest that no alias names, newest first.
 
     Raises:
-        ModelError: an alias cannot be read, so that nobody knows what it protects; nothing is removed then.
+        ModelError: an alias cannot be read, so that nobody knows what it protects.
     """
-    with _only_writer(models_dir):
-        protected = set(aliases(models_dir).values())
-        newest_first = sorted(
-            model_names(models_dir), key=lambda name: (models_dir / name).stat().st_mtime_ns, reverse=True
-        )
-        removed = [name for name in newest_first[keep:] if name not in protected]
+    protected = set(aliases(models_dir).values())
+    newest_first = sorted(
+        model_names(models_dir), key=lambda name: (models_dir / name).stat().st_mtime_ns, reverse=True
+    )
+    return [name for name in newest_first[keep:] if name not in protected]
+
+
+def prune(models_dir: Path, keep: int) -> list[str]:
+    """Remove the `prunable` models; their versions. Raises as `prunable`; nothing is removed then."""
+    with only_writer(models_dir):
+        removed = prunable(models_dir, keep)
         for name in removed:
-            with unfinished_directory(models_dir) as aside:
-                (models_dir / name).rename(aside / name)
+            remove_directory(models_dir / name)
         return removed
 
 
 @contextmanager
-def _only_writer(models_dir: Path) -> Iterator[None]:
+def only_writer(models_dir: Path) -> Iterator[None]:
     """One process or thread at a time changes aliases; the system frees the lock if its holder dies."""
     models_dir.mkdir(parents=True, exist_ok=True)
     with (models_dir / _LOCK_FILE).open("a") as lock:

@@ -30,8 +30,10 @@ from cbi_pipeline.stages.publishing import (
 )
 from cbi_pipeline.stages.quality import publish_data_quality, publish_feature_importance
 from cbi_pipeline.stages.raw import raw_table_references
+from cbi_pipeline.stages.reproduce import reproduce
 from cbi_pipeline.stages.selection import select_chosen_features, selection_record
 from cbi_pipeline.stages.serving import predict, why_stale
+from cbi_pipeline.stages.trace import trace
 from cbi_pipeline.stages.training import TrainingRun, train_cells
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "raw_table_references",
     "read_view",
     "refit_candidate",
+    "reproduce",
     "roll_back",
     "scorecard_span",
     "seed_dispersion",
@@ -74,6 +77,7 @@ __all__ = [
     "selection_record",
     "stored_models",
     "stored_table",
+    "trace",
     "train_cells",
     "why_stale",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -177,6 +178,16 @@ class DuckDBWarehouse:
     def latest_forecast(self) -> list[dict[str, Any]]:
         """Rows of `vw_latest_forecast`, shortest horizon first; empty before the first forecast."""
         return self.query("SELECT * FROM vw_latest_forecast ORDER BY horizon_months").to_pylist()
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the file as it stands after its last transaction, while nobody can write it."""
+        self._require_file()
+
+        def work(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.execute("CHECKPOINT")  # what waits in the log beside the file goes into it
+            shutil.copyfile(self.path, target)
+
+        self._run(work, subject=self.location, read_only=False)
 
     def _run(self, work: Callable[[duckdb.DuckDBPyConnection], Result], *, subject: str, read_only: bool) -> Result:
         """Open the file, do `work`, close it; try again while another holds the file."""

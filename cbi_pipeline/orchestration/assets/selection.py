@@ -6,10 +6,10 @@ from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, SelectionRe
 from cbi_pipeline.orchestration.assets.training import training_run
 from cbi_pipeline.orchestration.cells import Cells
 from cbi_pipeline.orchestration.metadata import OWNERS, table
-from cbi_pipeline.orchestration.resources import ArtifactStoreResource, DeviceResource, SettingsResource
+from cbi_pipeline.orchestration.resources import DEVICE_POOL, ArtifactStoreResource, DeviceResource, SettingsResource
 
 
-@dg.asset(group_name="evaluation", kinds={"scikitlearn"}, owners=OWNERS)
+@dg.asset(group_name="evaluation", kinds={"scikitlearn"}, owners=OWNERS, pool=DEVICE_POOL)
 def feature_selection(
     curated_features: FeaturesRef,
     fitted_anchor: FoldsRef,

@@ -17,6 +17,7 @@ from cbi_pipeline.contracts.references import (
 from cbi_pipeline.orchestration.assets.training import training_run
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import (
+    DEVICE_POOL,
     ArtifactStoreResource,
     DeviceResource,
     ModelRegistryResource,
@@ -25,7 +26,7 @@ from cbi_pipeline.orchestration.resources import (
 )
 
 
-@dg.asset(group_name="serving", kinds={"pytorch"}, owners=OWNERS)
+@dg.asset(group_name="serving", kinds={"pytorch"}, owners=OWNERS, pool=DEVICE_POOL)
 def candidate(
     bakeoff_winner: WinnerRef,
     scorecard: ScorecardRef,

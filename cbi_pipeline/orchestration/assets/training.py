@@ -10,7 +10,7 @@ from cbi_pipeline.modeling.config import Architecture
 from cbi_pipeline.orchestration.cells import CELLS, Cells
 from cbi_pipeline.orchestration.checks.training import EVERY_CELL_TRAINED, every_cell_trained
 from cbi_pipeline.orchestration.metadata import OWNERS, table
-from cbi_pipeline.orchestration.resources import ArtifactStoreResource, DeviceResource, SettingsResource
+from cbi_pipeline.orchestration.resources import DEVICE_POOL, ArtifactStoreResource, DeviceResource, SettingsResource
 from cbi_pipeline.profiles import Profile, get_profile
 from cbi_pipeline.settings import Settings
 
@@ -77,6 +77,7 @@ def build_trained_models(profile: Profile) -> dg.AssetsDefinition:
         group_name="training",
         kinds={"pytorch"},
         owners=OWNERS,
+        pool=DEVICE_POOL,
         dagster_type=CELLS,
         partitions_def=cell_partitions(profile),
         backfill_policy=dg.BackfillPolicy.single_run(),
