@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from cbi_pipeline import __version__, cli_cloud
+from cbi_pipeline.cli_alerts import alerts_app
 from cbi_pipeline.cli_bundle import bundle_app
 from cbi_pipeline.cli_features import features_app
 from cbi_pipeline.cli_models import models_app
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 cli_cloud.register(bundle_app)
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(features_app, name="features")
 app.add_typer(models_app, name="models")
 app.add_typer(service_app, name="service")

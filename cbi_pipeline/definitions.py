@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from cbi_pipeline.orchestration.alerting import alerts, run_failures
 from cbi_pipeline.orchestration.assets import (
     evaluation,
     features,
@@ -19,6 +20,7 @@ from cbi_pipeline.orchestration.assets import (
 from cbi_pipeline.orchestration.checks import ALL_CHECKS
 from cbi_pipeline.orchestration.jobs import daily_job, refit, retrain
 from cbi_pipeline.orchestration.resources import build_resources
+from cbi_pipeline.orchestration.schedules import daily_inference
 from cbi_pipeline.orchestration.sensors import new_manifest
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.settings import Settings, load_settings
@@ -27,7 +29,7 @@ from cbi_pipeline.settings import Settings, load_settings
 def build_definitions(
     settings: Settings | None = None, resource_overrides: Mapping[str, object] | None = None
 ) -> dg.Definitions:
-    """All assets, checks, jobs, sensors and resources; tests pass settings or replace single resources."""
+    """All assets, checks, jobs, schedules, sensors and resources; tests pass settings or replace single resources."""
     settings = settings or load_settings()
     return dg.Definitions(
         assets=[
@@ -38,7 +40,8 @@ def build_definitions(
         ],
         asset_checks=ALL_CHECKS,
         jobs=[retrain, daily_job(settings), refit],
-        sensors=[new_manifest],
+        schedules=[daily_inference(settings)],
+        sensors=[new_manifest, run_failures, alerts],
         executor=dg.in_process_executor,
         resources={**build_resources(settings), **(resource_overrides or {})},
     )

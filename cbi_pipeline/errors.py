@@ -47,3 +47,7 @@ class WarehouseError(CbiError):
 
 class SettingsError(CbiError):
     """A setting is unknown or has a value that cannot be used."""
+
+
+class AlertError(CbiError):
+    """An alert could not be sent, or the file of alerts cannot be read; it fails no run."""

@@ -34,16 +34,25 @@ _CLOSED: Final[dict[str, str]] = {
     "1992-04-13": "Chicago Loop flood: trading stopped in mid-morning; no oil, meal or soybean price in term_structure",
     "1992-04-14": "Chicago Loop flood: shut until 15 April; no oil, meal or soybean price in term_structure",
     "1993-12-31": "New Year's Day on a Saturday, observed on the Friday until 2000; no price in term_structure",
+    "1994-04-27": "mourning for R. M. Nixon (closure of the library)",
     "1999-12-31": "New Year's Day on a Saturday, observed on the Friday until 2000; no price in term_structure",
     "2001-09-12": "shut after the attacks of 11 September until the 13th; no price in term_structure",
+    "2004-06-11": "mourning for R. Reagan (closure of the library)",
+    "2007-01-02": "mourning for G. R. Ford (closure of the library)",
 }
-"""Sessions of the library on which the exchange was shut, with the reason."""
+"""Weekdays on which the exchange was shut though no rule of a holiday says so, with the reason. Some are sessions of
+the library; to those that it knows it gives no name."""
 
 _OPEN: Final[dict[str, str]] = {
     "2018-12-05": "mourning for G. H. W. Bush shut equities only; 18,586 ZL contracts in the day session (Databento)",
     "2025-01-09": "mourning for J. Carter: agriculture closed early, at 12:15 Chicago (CME notice of 2024-12-30)",
 }
 """Sessions that the library leaves out, with the reason."""
+
+_NAMES: Final = {"July 4th": "Independence Day", "Juneteenth Starting at 2022": "Juneteenth"}
+"""Holidays whose name in the library is not what people call them."""
+
+_SATURDAY: Final = 5
 
 Day = date | pd.Timestamp | np.datetime64 | str
 
@@ -73,6 +82,16 @@ def _all_sessions() -> pd.DatetimeIndex:
     return pd.DatetimeIndex(days, name=None)
 
 
+@lru_cache(maxsize=1)
+def _holiday_names() -> dict[pd.Timestamp, str]:
+    """Names of the holidays that the library's rules make, by the day on which they are observed."""
+    import pandas_market_calendars
+
+    rules = pandas_market_calendars.get_calendar(_CALENDAR).regular_holidays
+    named = rules.holidays(FIRST_DAY, LAST_DAY, return_name=True)
+    return {day: _NAMES.get(name, name) for day, name in named.items()}
+
+
 def sessions(start: Day, end: Day) -> pd.DatetimeIndex:
     """CBOT agriculture trade dates from `start` to `end`, both inclusive, as datetime64[ns] midnights.
 
@@ -87,6 +106,30 @@ def sessions(start: Day, end: Day) -> pd.DatetimeIndex:
 def is_session(day: Day) -> bool:
     """Whether `day` is a CBOT agriculture trade date."""
     return _midnight(day) in _all_sessions()
+
+
+def why_closed(day: Day) -> str | None:
+    """Why `day` is no CBOT agriculture trade date: its weekday, its holiday's name, or the reason of a closure.
+
+    Returns:
+        None if it is one.
+
+    Raises:
+        CbiError: a day lies outside 1985-01-01 to 2035-12-31, or neither a rule nor a closure explains it.
+    """
+    midnight = _midnight(day)
+    if midnight in _all_sessions():
+        return None
+    if midnight.dayofweek >= _SATURDAY:
+        return midnight.day_name()
+    name = _CLOSED.get(str(midnight.date())) or _holiday_names().get(midnight)
+    if name is None:
+        raise CbiError(
+            f"{midnight.date()}",
+            "the market calendar has neither a session nor a reason for its absence on this weekday.",
+            "add the day with its reason to _CLOSED or _OPEN in market_calendar.py.",
+        )
+    return name
 
 
 def session_on_or_after(day: Day) -> pd.Timestamp:

@@ -22,6 +22,10 @@ ENV_PREFIX = "CBI_"
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
 """The checkout: dagster.yaml, workspace.yaml, constraints.txt."""
 
+KEYS_OF_ALERTS = (WEBHOOK_KEY, EMAIL_KEY) = ("CBI_ALERT_WEBHOOK_URL", "CBI_ALERT_EMAIL_PASSWORD")
+"""Secrets, so no settings: they are read from the environment or the keychain at the moment of use, as keys of
+providers are, and are in no field that Dagster stores or `cbi doctor` prints."""
+
 _BUCKET_PATTERN = r"^(gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[\w.=-]+)*/?)?$"
 
 
@@ -91,6 +95,29 @@ class Settings(BaseSettings):
     max_data_age_sessions: int = Field(
         5, ge=1, description="CBOT sessions without a new price before forecasts are HOLD"
     )
+    daily_inference_cron: str = Field(
+        "0 22 * * 1-5",
+        pattern=r"^[0-5]?\d (1[4-9]|2[0-3]) \* \* (1-5|MON-FRI)$",
+        description="when the schedule daily_inference runs, Chicago time: weekdays, after the day is complete; "
+        "22:00 by default, when the cloud side has exported the day's bundle",
+    )
+
+    alert_email_to: str = Field(
+        "", pattern=r"^([^@\s,]+@[^@\s,]+)?$", description="address that alerts are sent to; none by default"
+    )
+    alert_email_from: str = Field(
+        "", pattern=r"^([^@\s,]+@[^@\s,]+)?$", description="sender of alerts; the receiver's address by default"
+    )
+    alert_email_host: str = Field("", description="SMTP server that takes alerts")
+    alert_email_port: int = Field(587, ge=1, le=65535, description="port of the SMTP server")
+    alert_email_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="encryption of the connection to the SMTP server; none only without a user"
+    )
+    alert_email_user: str = Field(
+        "", description=f"user at the SMTP server; the password is {EMAIL_KEY}, or one in the keychain"
+    )
+    alert_macos: bool = Field(False, description="show alerts as notifications of macOS")
+
     target_mape_percent: float = Field(5.0, gt=0, description="quality target: MAPE below this, per horizon")
     target_sharpe: float = Field(1.0, description="quality target: Sharpe ratio above this")
     target_directional_accuracy: float = Field(
@@ -168,6 +195,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _server_of_alerts(self) -> Settings:
+        if self.alert_email_to and not self.alert_email_host:
+            raise ValueError("CBI_ALERT_EMAIL_TO needs CBI_ALERT_EMAIL_HOST, the SMTP server that takes the message")
+        if self.alert_email_user and self.alert_email_security == "none":
+            raise ValueError(
+                "CBI_ALERT_EMAIL_USER needs CBI_ALERT_EMAIL_SECURITY=starttls or tls: no password unencrypted"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _absolute_paths(self) -> Settings:
         root = self.project_dir.expanduser().resolve()
         for name in type(self).model_fields:
@@ -179,8 +216,12 @@ class Settings(BaseSettings):
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Names of `CBI_*` variables that no setting reads, sorted (a typing error is the usual reason)."""
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    known = _known_variables()
     return sorted(name for name in environ if name.upper().startswith(ENV_PREFIX) and name.upper() not in known)
+
+
+def _known_variables() -> list[str]:
+    return [*(ENV_PREFIX + name.upper() for name in Settings.model_fields), *KEYS_OF_ALERTS]
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -203,7 +244,7 @@ def nearest_known(name: str) -> str | None:
     """The known variable that an unknown one most resembles, for the message in `cbi doctor`."""
     import difflib
 
-    matches = difflib.get_close_matches(name.upper(), [ENV_PREFIX + f.upper() for f in Settings.model_fields], n=1)
+    matches = difflib.get_close_matches(name.upper(), _known_variables(), n=1)
     return matches[0] if matches else None
 
 

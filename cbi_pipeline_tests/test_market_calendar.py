@@ -47,6 +47,40 @@ def test_documented_exceptions_of_the_library(day: str, open_: bool) -> None:
     assert market_calendar.is_session(day) is open_
 
 
+@pytest.mark.parametrize(
+    ("day", "why"),
+    [
+        ("2024-03-29", "Good Friday"),
+        ("2024-11-28", "Thanksgiving Day"),
+        ("2024-06-19", "Juneteenth"),
+        ("2022-06-20", "Juneteenth"),  # on a Sunday, observed on the Monday
+        ("2021-06-18", None),  # a Friday before the day was a holiday
+        ("2023-01-02", "New Years Day"),
+        ("2026-07-03", "Independence Day"),
+        ("2004-06-11", "mourning for R. Reagan (closure of the library)"),
+        ("1999-12-31", "New Year's Day on a Saturday, observed on the Friday until 2000; no price in term_structure"),
+        ("2024-11-30", "Saturday"),
+        ("2024-12-01", "Sunday"),
+        ("2018-12-05", None),
+        ("2025-01-09", None),
+        ("2024-11-29", None),
+    ],
+)
+def test_a_day_without_a_session_says_why(day: str, why: str | None) -> None:
+    assert market_calendar.why_closed(day) == why
+
+
+def test_every_day_is_a_session_or_has_a_reason() -> None:
+    for day in pd.date_range(market_calendar.FIRST_DAY, market_calendar.LAST_DAY):
+        assert (market_calendar.why_closed(day) is None) is market_calendar.is_session(day)
+
+
+def test_a_weekday_without_session_and_reason_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(market_calendar._CLOSED, "2004-06-11")
+    with pytest.raises(CbiError, match="neither a session nor a reason"):
+        market_calendar.why_closed("2004-06-11")
+
+
 def _dates(provider_dir: Path, file: str, column: str) -> pd.DatetimeIndex:
     frame = pd.read_csv(provider_dir / file, usecols=[column], parse_dates=[column])
     return pd.DatetimeIndex(frame[column])

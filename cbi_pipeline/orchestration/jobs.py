@@ -17,6 +17,9 @@ DATASET_VERSION_TAG = "cbi/dataset_version"
 _WHOLE_RETRIES = {"dagster/retry_strategy": "ALL_STEPS"}
 """A run that crashed is tried again whole: blocking checks bind inside one run only, and what is done is re-used."""
 
+SESSION_TAG = "cbi/session"
+"""Run tag: the CBOT session that a scheduled run is for; the data must reach it (`data_reach_the_session`)."""
+
 retrain = dg.define_asset_job(
     RETRAIN,
     selection=dg.AssetSelection.all(),

@@ -14,6 +14,7 @@ from cbi_pipeline.contracts.references import ModelRef, PredictionsRef, RawTable
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.errors import CbiError
 from cbi_pipeline.orchestration.assets.training import all_cells_tags
+from cbi_pipeline.orchestration.checks.stopping import described, stopping_checks
 from cbi_pipeline.orchestration.instance import open_instance, prepare_dagster_home
 from cbi_pipeline.orchestration.io import read_reference
 from cbi_pipeline.orchestration.jobs import REFIT, RETRAIN
@@ -85,7 +86,8 @@ def _execute(settings: Settings, job_name: str, days: tuple[date, date] | None =
         except DagsterAssetCheckFailedError as failed:
             raise CbiError(
                 f"job {job_name}",
-                f"{_failed_checks(instance, run_id)}. Nothing that depends on it was computed or published.",
+                f"{described(stopping_checks(instance, run_id))}. Nothing that depends on it was computed or "
+                "published.",
                 "mend it and run again, which keeps all that is finished; more is in the UI (`make ui`), under the "
                 "checks of that asset. Where evidence alone stands against a model, a person may let it serve on HOLD: "
                 "`cbi models refit`, then `cbi models promote VERSION --override-reason 'why'`.",
@@ -97,17 +99,6 @@ def _execute(settings: Settings, job_name: str, days: tuple[date, date] | None =
 
 def _days(first: date, last: date) -> dict[str, str]:
     return {"first": first.isoformat(), "last": last.isoformat()}
-
-
-def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Every check that failed and blocked, with what it found."""
-    logged = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    found = [entry.get_dagster_event().asset_check_evaluation_data for entry in logged]
-    return "; ".join(
-        f"{check.asset_key.to_user_string()}: {check.check_name} ({check.description or 'no details'})"
-        for check in found
-        if check.blocking and not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
-    )
 
 
 def load_reference(settings: Settings, asset: str, kind: type[T]) -> T:

@@ -173,6 +173,7 @@ def test_checks_block_what_comes_after(graph):
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
     assert checks == {
         *((name, "rows_make_sense") for name in RAW),
+        ("raw_futures_daily", "data_reach_the_session"),
         ("curated_features", "features_are_locked"),
         *(("curated_features", name) for name in FEATURE_VALIDATION),
         ("trained_models", "every_cell_trained"),

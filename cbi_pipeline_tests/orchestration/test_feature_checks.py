@@ -55,7 +55,7 @@ def test_the_starter_features_pass_and_their_warnings_are_shown(run_with):
     success, checks, built = run_with()
     assert success
     assert "fitted_anchor" in built
-    assert set(checks) == {*DESCRIPTIONS, "features_are_locked", "rows_make_sense"}
+    assert set(checks) == {*DESCRIPTIONS, "features_are_locked", "rows_make_sense", "data_reach_the_session"}
     assert [name for name, check in checks.items() if not check.passed and name in DESCRIPTIONS] == [
         "sources_are_fresh"
     ]

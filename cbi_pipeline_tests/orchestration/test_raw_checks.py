@@ -1,23 +1,29 @@
-"""The check of the raw tables: the warnings recorded in the bundle that the run works on, yellow, with their rows."""
+"""The checks of the raw tables: the warnings recorded in the bundle that the run works on, yellow, with their rows; and
+whether its prices reach the session that a scheduled run is for."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
+from cbi_pipeline import market_calendar
 from cbi_pipeline.bundle.build import build_bundle
+from cbi_pipeline.bundle.read import read_manifest
 from cbi_pipeline.bundle.sense import judge
 from cbi_pipeline.definitions import build_definitions
-from cbi_pipeline.orchestration.checks.raw import NAME
+from cbi_pipeline.orchestration.checks.raw import NAME, REACH
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
+from cbi_pipeline.orchestration.jobs import SESSION_TAG
 from cbi_pipeline.orchestration.metadata import RAW_ASSET_NAMES
+from cbi_pipeline_tests.projects import STARTER
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def checks_of(settings):
+def run_raw(settings, *more, **tags):
+    """Run the raw tables and their checks, and the assets `more` after them."""
     prepare_dagster_home(settings)
     definitions = build_definitions(settings)
     job = dg.Definitions(
@@ -25,12 +31,22 @@ def checks_of(settings):
         asset_checks=definitions.asset_checks,
         resources=definitions.resources,
         executor=definitions.executor,
-        jobs=[dg.define_asset_job("raw_only", selection=dg.AssetSelection.assets(*RAW_ASSET_NAMES.values()))],
+        jobs=[dg.define_asset_job("raw_only", selection=dg.AssetSelection.assets(*RAW_ASSET_NAMES.values(), *more))],
     ).resolve_job_def("raw_only")
     with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(instance=instance, run_config=QUIET)
+        return job.execute_in_process(instance=instance, run_config=QUIET, tags=tags, raise_on_error=False)
+
+
+def checks_of(settings):
+    result = run_raw(settings)
     assert result.success
-    return {evaluation.asset_key.to_user_string(): evaluation for evaluation in result.get_asset_check_evaluations()}
+    found = [check for check in result.get_asset_check_evaluations() if check.check_name == NAME]
+    return {evaluation.asset_key.to_user_string(): evaluation for evaluation in found}
+
+
+def reached(result):
+    (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == REACH]
+    return check
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["a bundle with findings", "the starter, from before them"])
@@ -56,3 +72,39 @@ def test_warnings_are_shown_with_their_rows_and_stop_nothing(new_settings, start
         r.data for r in checks["raw_futures_daily"].metadata["findings"].records if r.data["rule"] == "roll_gap"
     )
     assert "2020-04-20: new contract at 1.366 of the old one" in rolls["first_rows"]
+
+
+END_OF_STARTER = read_manifest(STARTER).window.last_trade_date
+
+
+@pytest.mark.parametrize(
+    ("session", "missing"),
+    [(None, None), (END_OF_STARTER, 0), (END_OF_STARTER - timedelta(days=30), 0), ("next", 1), ("fifth", 5)],
+)
+def test_data_that_lack_few_sessions_turn_a_scheduled_run_yellow(new_settings, session, missing):
+    after = market_calendar.sessions(END_OF_STARTER + timedelta(days=1), END_OF_STARTER + timedelta(days=30))
+    session = {"next": after[0].date(), "fifth": after[4].date()}.get(session, session)
+    result = run_raw(new_settings, **({SESSION_TAG: str(session)} if session else {}))
+    assert result.success
+    check = reached(result)
+    assert (check.passed, check.blocking) == (not missing, True)
+    assert ("missing_sessions" in check.metadata) is (session is not None)
+    if missing is not None:
+        assert check.metadata["missing_sessions"].value == missing
+    if missing:
+        assert check.severity is dg.AssetCheckSeverity.WARN
+        assert f"the data end on {END_OF_STARTER}: they lack {missing} sessions up to {session}" in check.description
+        assert all(str(day.date()) in check.description for day in after[:missing])
+
+
+def test_data_that_lack_many_sessions_stop_a_scheduled_run_before_anything_is_computed(new_settings):
+    after = market_calendar.sessions(END_OF_STARTER + timedelta(days=1), END_OF_STARTER + timedelta(days=30))
+    result = run_raw(new_settings, "curated_features", **{SESSION_TAG: str(after[5].date())})
+    assert not result.success
+    check = reached(result)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "they lack 6 sessions" in check.description
+    assert f"there is no forecast of {after[0].date()} to {after[5].date()}" in check.description
+    written = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+    assert written == set(RAW_ASSET_NAMES.values())
+    assert not new_settings.artifacts_dir.exists()
