@@ -113,9 +113,7 @@ class Settings(BaseSettings):
     alert_email_security: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="encryption of the connection to the SMTP server; none only without a user"
     )
-    alert_email_user: str = Field(
-        "", description=f"user at the SMTP server; the password is {EMAIL_KEY}, or one in the keychain"
-    )
+    alert_email_user: str = Field("", description="user at the SMTP server, where it wants one; the password is a key")
     alert_macos: bool = Field(False, description="show alerts as notifications of macOS")
 
     target_mape_percent: float = Field(5.0, gt=0, description="quality target: MAPE below this, per horizon")
