@@ -91,13 +91,13 @@ def test_experiments_before_any_run_say_what_to_do(cbi):
 )
 def test_the_profile_of_a_run_overrides_the_variable(cbi, monkeypatch, arguments, profile):
     executed = []
-    monkeypatch.setattr(cli, "_execute", lambda settings, job, _: executed.append((settings.profile, job)))
+    monkeypatch.setattr(cli, "_execute", lambda settings, job, **_: executed.append((settings.profile, job)))
     assert cbi("run", *arguments).code == 0
     assert executed == [(profile, "retrain")]
 
 
 def test_an_unknown_profile_is_a_usage_error_that_names_the_known_ones(cbi, monkeypatch):
-    monkeypatch.setattr(cli, "_execute", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(cli, "_execute", lambda *_, **__: pytest.fail("it ran"))
     answer = cbi("run", "--profile", "fast")
     assert answer.code == 2
     assert "'fast' is not one of 'quick', 'full', 'smoke'" in answer.err
@@ -119,7 +119,7 @@ def test_an_unknown_variable_is_reported_with_what_was_meant(cbi):
 
 
 def test_an_interrupt_says_that_work_is_kept(cbi, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_: object, **__: object):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_execute", interrupted)
@@ -153,7 +153,7 @@ def test_ctrl_c_in_the_middle_of_a_run_is_no_traceback(new_settings):
 
 
 def test_a_bug_keeps_its_traceback(new_settings, monkeypatch):
-    def bug(*_):
+    def bug(*_: object, **__: object):
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli, "_execute", bug)

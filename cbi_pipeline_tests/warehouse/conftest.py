@@ -46,11 +46,13 @@ def bigquery_warehouse(gcp_environment: None, _migrated: set[str]) -> BigQueryWa
 
 
 def empty_tables(warehouse: BigQueryWarehouse) -> None:
-    """Remove every row, as only a test may."""
+    """Remove every row and staging table, as only a test may."""
     counts = [f"SELECT '{name}' AS name, COUNT(*) AS n FROM `{warehouse.full_name(name)}`" for name in WAREHOUSE_TABLES]
     for row in warehouse._client.query_and_wait(" UNION ALL ".join(counts)):
         if row.n:
             warehouse._client.query_and_wait(f"TRUNCATE TABLE `{warehouse.full_name(row.name)}`")
+    for table in warehouse._client.list_tables(f"{PROJECT}.{warehouse.dataset}_staging"):  # of writers that were killed
+        warehouse._client.delete_table(table)
 
 
 def rows_in(warehouse: Warehouse, table: str) -> int:

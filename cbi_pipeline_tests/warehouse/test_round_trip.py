@@ -62,7 +62,7 @@ def days() -> list[dict[str, Any]]:
 
 def test_the_rows_hold_every_column_type_and_null(numbers, days):
     used = {column.type for table in (METRICS, DATA_QUALITY) for column in table.columns}
-    assert used == set(ARROW_TYPES)
+    assert used == set(ARROW_TYPES) - {"BOOL"}, "only raw tables have flags: bundle/test_export.py"
     assert numbers[0]["value"] is days[0]["newest_date"] is None
 
 
