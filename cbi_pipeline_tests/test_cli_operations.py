@@ -9,6 +9,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from cbi_pipeline import cli_operations
 from cbi_pipeline.cli import app
 from cbi_pipeline.errors import CbiError
 from cbi_pipeline_tests.projects import change_warehouse, forecasts, new_project
@@ -25,7 +26,8 @@ def cbi(monkeypatch):
         own = {"project_dir": "", "starter_dir": "", "profile": "", "device": "", "threads": ""}
         for name in own:
             monkeypatch.setenv(f"CBI_{name.upper()}", str(getattr(settings, name)))
-        result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "400", "TERM": "xterm"})
+        monkeypatch.setattr(cli_operations.console, "_width", 400)
+        result = CliRunner().invoke(app, list(arguments))
         if isinstance(result.exception, CbiError):
             raise result.exception
         assert result.exception is None or isinstance(result.exception, SystemExit), result.output
