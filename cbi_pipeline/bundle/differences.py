@@ -94,7 +94,7 @@ def table_difference(contract: TableContract, before: pd.DataFrame, after: pd.Da
 
 
 def _revised(column: str, old: pd.Series, new: pd.Series, key: Sequence[str]) -> pd.DataFrame:
-    same = (old.eq(new) | (old.isna() & new.isna())).fillna(False).to_numpy(dtype=bool)
+    same = ((old.notna() & new.notna() & old.eq(new)) | (old.isna() & new.isna())).to_numpy(dtype=bool)
     rows = pd.DataFrame({"old": old[~same].astype("object"), "new": new[~same].astype("object")})
     return rows.assign(column=column).reset_index()[[*key, "column", "old", "new"]]
 

@@ -70,6 +70,13 @@ def read_fundamentals(data_dir: Path) -> pd.DataFrame:
     return rows[["series_id", "marketing_year", "release_date", "value", "available_at", "source"]]
 
 
+def to_by_release(rows: pd.DataFrame) -> bytes:
+    """The file that `read_by_release` reads, from rows of `fundamentals` that have both series of each release."""
+    wide = rows.pivot(index=["release_date", "marketing_year"], columns="series_id", values="value").reset_index()
+    wide = wide.rename(columns={series_id: column for column, series_id in SERIES.items()})
+    return wide[["release_date", "marketing_year", *SERIES]].to_csv(index=False, date_format="%Y-%m-%d").encode()
+
+
 def read_by_release(path: Path) -> pd.DataFrame:
     """series_id, marketing_year, release_date and value of the file with one row per release and marketing year.
 

@@ -115,7 +115,7 @@ def with_contracts(front: pd.DataFrame, contracts: pd.DataFrame) -> pd.DataFrame
         prices.reindex(pd.MultiIndex.from_arrays([front["trade_date"].shift(), contract])).to_numpy("float64"),
         index=front.index,
     )
-    rolled = contract.notna() & before.notna() & (contract != before).fillna(False)
+    rolled = contract.notna() & before.notna() & (contract != before)
     known = contract.notna() & before.notna() & (~rolled | same_contract_before.notna())
     return front.assign(
         contract=contract,

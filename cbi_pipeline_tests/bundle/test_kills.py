@@ -50,9 +50,12 @@ def kill_somewhere(forked: Workers, moment: float, action: str, *arguments: obje
     return forked.wait(pid)
 
 
-def moments(action: str, longest: float) -> Iterator[tuple[int, float]]:
+def moments(action: str, longest: float, ended: Counter[int]) -> Iterator[tuple[int, float]]:
+    """Random moments until half of `KILLS` hit a worker at work: one that got faster since it was timed escapes."""
     draw = random.Random(f"{SEED} {action}")
-    for number in range(KILLS[action]):
+    for number in range(5 * KILLS[action]):
+        if number >= KILLS[action] and ended[KILLED] >= KILLS[action] // 2:
+            return
         yield number, draw.uniform(0, longest)
 
 
@@ -62,7 +65,7 @@ def test_a_killed_build_leaves_the_whole_bundle_or_none(
 ) -> None:
     longest = seconds(forked, action, tmp_path / "first")
     ended: Counter[int] = Counter()
-    for number, moment in moments(action, longest):
+    for number, moment in moments(action, longest, ended):
         store = tmp_path / f"store-{number}"
         ended[code := kill_somewhere(forked, moment, action, store)] += 1
         kill = f"kill {number} of {action}, {moment:.4f} s, exit code {code}"
@@ -73,7 +76,7 @@ def test_a_killed_build_leaves_the_whole_bundle_or_none(
         if not left:
             assert [path.name for path in store.iterdir()] == [small_bundle.name], f"{kill}: leavings"
         shutil.rmtree(store)
-    assert ended[KILLED] >= KILLS[action] // 5, ended
+    assert ended[KILLED] >= KILLS[action] // 2, ended
 
 
 def test_a_killed_upload_is_absent_or_whole(
@@ -81,7 +84,7 @@ def test_a_killed_upload_is_absent_or_whole(
 ) -> None:
     longest = seconds(forked, "publish", f"{bundle_uri}/first")
     ended: Counter[int] = Counter()
-    for number, moment in moments("publish", longest):
+    for number, moment in moments("publish", longest, ended):
         store = GcsBundleStore(f"{bundle_uri}/{number}")
         ended[code := kill_somewhere(forked, moment, "publish", store.location)] += 1
         kill = f"kill {number}, {moment:.4f} s, exit code {code}"
@@ -91,14 +94,14 @@ def test_a_killed_upload_is_absent_or_whole(
         assert forked.run("publish", store.location) == (NOTHING_TO_DO if sealed else DONE), kill
         assert [one.problem for one in remote_bundles(store)] == [None], kill
     sync_bundle(store, small_bundle.name, tmp_path / "here")
-    assert ended[KILLED] >= KILLS["publish"] // 5, ended
+    assert ended[KILLED] >= KILLS["publish"] // 2, ended
 
 
 def test_a_killed_copy_is_absent_or_whole(forked: Workers, bundle_uri: str, small_bundle: Path, tmp_path: Path) -> None:
     assert forked.run("publish", bundle_uri) == DONE
     longest = seconds(forked, "sync", bundle_uri, tmp_path / "first")
     ended: Counter[int] = Counter()
-    for number, moment in moments("sync", longest):
+    for number, moment in moments("sync", longest, ended):
         here = tmp_path / f"here-{number}"
         ended[code := kill_somewhere(forked, moment, "sync", bundle_uri, here)] += 1
         kill = f"kill {number}, {moment:.4f} s, exit code {code}"
@@ -108,7 +111,7 @@ def test_a_killed_copy_is_absent_or_whole(forked: Workers, bundle_uri: str, smal
         assert verify_bundle(here / small_bundle.name).content_sha256, kill
         assert {path.name for path in here.iterdir()} == {small_bundle.name, ".syncing.lock"}, f"{kill}: leavings"
         shutil.rmtree(here)
-    assert ended[KILLED] >= KILLS["sync"] // 5, ended
+    assert ended[KILLED] >= KILLS["sync"] // 2, ended
 
 
 def test_eight_processes_that_publish_at_once_seal_one_bundle(forked: Workers, bundle_uri: str) -> None:

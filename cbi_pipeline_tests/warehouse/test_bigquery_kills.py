@@ -73,7 +73,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_whole_writes(bigquery_ware
             assert done.inserted + done.unchanged == len(rows)
             assert {done.inserted, done.unchanged} == {0, len(rows)}
     print(f"seed {SEED}: {alive} of {KILLS} writers were killed before they were done, of {whole_seconds:.2f} s each")
-    assert alive >= KILLS // 5
+    assert alive >= KILLS // 2
 
     found = by_run(bigquery_warehouse)
     assert set(found.values()) == {4 * DAYS}

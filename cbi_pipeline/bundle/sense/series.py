@@ -86,17 +86,17 @@ def holes(tables: Tables, table: str) -> Measured:
 
 
 def early_ends(tables: Tables, table: str) -> Measured:
-    """How long before the last ZL trade date each series of more than a row ends, in units of its usual gap."""
+    """How long before the last ZL trade date each series ends, in units of its usual gap; in days, if of one row."""
     futures = tables.get(FUTURES_DAILY.name)
     if futures is None or not (futures["symbol"] == "ZL").any():
         return nothing()
     end = futures.loc[futures["symbol"] == "ZL", "trade_date"].max()
     dates = _dates(tables, table)
-    usual = _usual_gaps(dates).dropna().clip(lower=1.0)
-    last = dates.groupby("subject")["day"].max()[usual.index]
+    usual = _usual_gaps(dates).clip(lower=1.0)
+    last = dates.groupby("subject")["day"].max()
     late = (end - last).dt.days
     words = f"the last row, {{}} days before the prices end on {end:%Y-%m-%d}"
-    return measured(last.index.to_series(), last, late / usual, words, late)
+    return measured(last.index.to_series(), last, (late / usual).where(usual.notna(), late), words, late)
 
 
 def repeats(tables: Tables, table: str) -> Measured:

@@ -2,7 +2,7 @@
 
 USDA publishes no calendar that a program could read, and has cancelled releases (2013-10, 2019-01): a month is asked
 for from its 8th day on, and one that is not there is passed over. Releases before 2010-04 are not served as a CSV; they
-come with the package (facts.py).
+are taken from the starter bundle (facts.py).
 """
 
 from __future__ import annotations

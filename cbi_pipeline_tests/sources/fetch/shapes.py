@@ -17,6 +17,8 @@ import pyarrow as pa
 from cbi_pipeline.sources.cftc import BACK_HISTORY_FILE, SOCRATA_COLUMNS
 
 CHICAGO = "America/Chicago"
+POWER_FILL = -999.0
+"""What POWER writes where it has no value."""
 
 
 def chicago(moment: str) -> pd.Timestamp:
@@ -147,6 +149,23 @@ def power_days(provider_dir: Path, city: str = "Chicago") -> pd.DataFrame:
     return rows.assign(date=date)[["date", "PRECTOTCORR", "T2M_MAX", "T2M_MIN"]]
 
 
+def station_days(provider_dir: Path) -> dict[str, pd.DataFrame]:
+    """The real days of every collected station, by its name: as `power_days`, a gap as POWER writes it."""
+    rows = pd.read_parquet(provider_dir / "weather" / "stations_daily.parquet")
+    rows = rows.rename(columns={"prcp_mm": "PRECTOTCORR", "tmax_c": "T2M_MAX", "tmin_c": "T2M_MIN"})
+    rows["date"] = pd.to_datetime(rows["date"])
+    elements = ["PRECTOTCORR", "T2M_MAX", "T2M_MIN"]
+    rows[elements] = rows[elements].where(rows[elements].notna(), POWER_FILL)
+    return {str(name): own[["date", *elements]] for name, own in rows.groupby("station")}
+
+
+def as_gauge(days: pd.DataFrame) -> pd.DataFrame:
+    """Days of `station_days` as `ghcn_days` has them."""
+    metric = {"PRCP": days["PRECTOTCORR"], "TMAX": days["T2M_MAX"], "TMIN": days["T2M_MIN"]}
+    text = {name: values.map("{:.1f}".format).replace(f"{POWER_FILL:.1f}", "") for name, values in metric.items()}
+    return pd.DataFrame({"DATE": days["date"].dt.strftime("%Y-%m-%d"), **text})
+
+
 def power_answer(days: pd.DataFrame, latitude: float, longitude: float) -> bytes:
     """Days as POWER's daily service answers for a point."""
     keys = days["date"].dt.strftime("%Y%m%d")
@@ -158,7 +177,7 @@ def power_answer(days: pd.DataFrame, latitude: float, longitude: float) -> bytes
         "header": {
             "title": "NASA/POWER Source Native Resolution Daily Data",
             "api": {"version": "v2.5.11", "name": "POWER Daily API"},
-            "fill_value": -999.0,
+            "fill_value": POWER_FILL,
             "time_standard": "LST",
             "start": keys.iloc[0],
             "end": keys.iloc[-1],

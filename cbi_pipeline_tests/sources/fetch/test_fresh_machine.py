@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from cbi_pipeline import cli, cli_sources
 from cbi_pipeline.errors import SettingsError, SourceError
+from cbi_pipeline.sources import power as parse_power
+from cbi_pipeline.sources import weather
 from cbi_pipeline.sources.fetch import (
     cftc,
     databento,
@@ -30,17 +32,17 @@ from cbi_pipeline.sources.fetch import (
 from cbi_pipeline_tests.projects import STARTER
 from cbi_pipeline_tests.sources.fetch.server import Answer, Asked, quick_web, serving
 from cbi_pipeline_tests.sources.fetch.shapes import (
+    as_gauge,
     carver_snapshots,
     chicago,
     cot_back_history,
     ghcn_answer,
-    ghcn_days,
     oce_wasde,
     page_with,
     pink_sheet,
     power_answer,
-    power_days,
     rin_data,
+    station_days,
     yahoo_chart,
     yahoo_history,
     zipped,
@@ -60,14 +62,34 @@ MODULES = {
 }
 
 
+STANDS_FOR = {
+    "POWER Sorriso": "A901 Cuiaba",
+    "POWER Rio Verde": "POWER Maringá",
+    "POWER Cascavel": "POWER Marechal Cândido Rondon",
+    "POWER Passo Fundo": "POWER Planalto",
+    "POWER Rosario": "NH0046 UNR - Zavalla (EMC)",
+    "POWER Pergamino": "NH0437 INTA - Reconquista (EMC)",
+    "POWER Marcos Juarez": "NH0098 INTA - Rafaela (EMC)",
+    "POWER Des Moines": "Daymet loc_39 IA Belmond/Kanawha",
+    "POWER Champaign": "Daymet loc_17 IL Champaign",
+    "POWER Indianapolis": "Daymet loc_38 IN West Lafayette",
+    "USW00014933 Des Moines IA": "WH GHCND:USW00014933 Des Moines IA",
+    "USW00094870 Champaign IL": "Daymet loc_26 IL Villa Grove",
+    "USW00093819 Indianapolis IN": "Daymet loc_20 IN Wanatah",
+}
+"""Of places without a real answer of the service: a real station nearby, each another: no two have one weather."""
+
+
 class Internet:
     """Every keyless service with its real data to the end of 2024; what is in `down` answers 503."""
 
     def __init__(self, provider_dir: Path, prices: pd.DataFrame) -> None:
         self.folder, self.prices, self.down = provider_dir, prices, set[str]()
-        cities = ("Chicago", "Buenos_Aires")
-        self.power = {city: power_days(provider_dir, city).query("date >= '2012'") for city in cities}
-        self.gauge = ghcn_days(provider_dir).query("DATE >= '2012'")
+        days = {name: rows.query("date >= '2012'") for name, rows in station_days(provider_dir).items()}
+        self.power = {point.station: days[STANDS_FOR.get(point.station, point.station)] for point in parse_power.POINTS}
+        self.gauges = {
+            station_id: as_gauge(days[STANDS_FOR.get(name, name)]) for station_id, name in weather.served_ids().items()
+        }
 
     def __call__(self, asked: Asked, _: int) -> Answer:
         service, content = self._answer(asked)
@@ -103,10 +125,10 @@ class Internet:
             return "wasde", zipped(rows) if span[2] == "zip" else rows
         if path == power.SERVICE:
             latitude, longitude = float(asked.fields["latitude"]), float(asked.fields["longitude"])
-            days = self.power["Chicago" if latitude > 0 else "Buenos_Aires"]
-            return "power", power_answer(days, latitude, longitude)
+            asked_for = [p.station for p in parse_power.POINTS if (p.latitude, p.longitude) == (latitude, longitude)]
+            return "power", power_answer(self.power[asked_for[0]], latitude, longitude)
         assert path == ghcn.SERVICE, path
-        return "ghcn", ghcn_answer(self.gauge, asked.fields["stations"])
+        return "ghcn", ghcn_answer(self.gauges[asked.fields["stations"]], asked.fields["stations"])
 
     def _fred(self, series: str) -> bytes:
         if series != "DEXMAUS":
