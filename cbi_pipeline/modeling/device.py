@@ -6,7 +6,9 @@ Inference that is published always runs on the CPU in float32 (the reference), w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Final, Literal, cast
 
@@ -58,6 +60,35 @@ def autocast(device: torch.device, enabled: bool) -> torch.autocast:
 def gradient_scaler(device: torch.device, mixed_precision: bool) -> torch.amp.GradScaler:
     """The scaler that float16 gradients need; it passes everything through for float32 and bfloat16."""
     return torch.amp.GradScaler(device.type, enabled=mixed_precision and device.type != "cpu")
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Training on a CUDA device by kernels that give the same bits again, which torch's default ones do not.
+
+    An operation that has no such kernel raises RuntimeError. The CPU needs nothing of it.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when its first handle is made
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions and recurrent layers of cuDNN in float32, not in its shorter TF32, which is torch's default.
+
+    A forecast made on a GPU then differs from the CPU's by rounding alone. Other devices know no TF32.
+    """
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        yield
 
 
 def compiled(network: nn.Module, probe: Callable[[nn.Module], object]) -> nn.Module:

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.modeling.cells import CellInputs, EpochRecord, Forecast, OnEpoch, TrainedCell, TrainedMember
 from cbi_pipeline.modeling.config import TrainingConfig
-from cbi_pipeline.modeling.device import REFERENCE_DEVICE, autocast, compiled, gradient_scaler
+from cbi_pipeline.modeling.device import (
+    REFERENCE_DEVICE,
+    autocast,
+    compiled,
+    full_float32,
+    gradient_scaler,
+    reproducible,
+)
 from cbi_pipeline.modeling.heads import NetworkOutput
 from cbi_pipeline.modeling.loss import Labels, mape, training_loss
 from cbi_pipeline.modeling.networks import build_network, load_ensemble
@@ -40,7 +47,8 @@ def train_cell(
 
     AdamW, one cosine cycle over the epochs (stepped once an epoch), gradient norm clipped, early stopping, best
     weights restored. The untrained network, which adds nothing to the anchor (or to the last price), competes as
-    epoch 0. With one seed, one device and one thread count, two runs on the CPU give identical weights.
+    epoch 0. With one seed, one device and one thread count, two runs on the CPU or by CUDA give identical
+    weights.
 
     Raises:
         ModelError: a part has no usable row, or the loss of a batch is not a number (the batch is named).
@@ -56,7 +64,7 @@ def train_cell(
 
     members, outputs = [], []
     for number, seed in enumerate(config.seeds):
-        with seeded(seed, device):
+        with seeded(seed, device), reproducible(device):
             network = build_network(config.network).to(device)
             told = partial(on_epoch, number) if on_epoch else _silent
             members.append(_fit(network, windows, train, validation, config, seed, told))
@@ -151,7 +159,7 @@ def _part(
 def forward(network: nn.Module, windows: Windows, rows: Tensor, batch_size: int) -> NetworkOutput:
     """Outputs of n rows in evaluation mode, in batches, on the device of the windows; deterministic: no dropout."""
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32():
         chunks = [network(*windows.batch(chunk)) for chunk in rows.split(batch_size)]
     return NetworkOutput(torch.cat([chunk.median for chunk in chunks]), torch.cat([chunk.offsets for chunk in chunks]))
 
