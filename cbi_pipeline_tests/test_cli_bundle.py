@@ -38,7 +38,7 @@ def test_bundles_are_listed_with_what_is_wrong_with_them(cbi, new_settings):
     answer = cbi("bundle", "list")
     assert answer.code == 0
     assert re.search(r"20250101T000000Z-00000000 here absent: .*_SUCCESS", answer.out)
-    assert re.search(r"\S+ starter 2026-11-24 08:36 2002-07-01 to 2024-12-31 367,201 \d\.\d ok", answer.out)
+    assert re.search(r"\S+ starter 2026-11-24 08:36 2002-07-01 to 2024-12-31 367,201 \d\.\d 50 ok", answer.out)
 
 
 def test_building_without_provider_files_is_refused(cbi, new_settings):
