@@ -188,12 +188,23 @@ def bundle_diff(
 def bundle_prune(
     keep: Annotated[int, typer.Option(help="How many of the newest bundles stay.")] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; say what would go.")] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Remove from the bucket, CBI_BUNDLE_URI, instead: after a question.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --published: do not ask.")] = False,
 ) -> None:
-    """Remove old bundles of this machine and what interrupted copies left; never what a model in service came from."""
+    """Remove old bundles of this machine and what interrupted copies left; never what a model in service came from.
+
+    From a bucket it removes none that any model stored here was made from, and refuses where no model is stored:
+    models of other machines are unknown to it.
+    """
     from cbi_pipeline.bundle.prune import prune_bundles
     from cbi_pipeline.stages.bundles import datasets_in_service
 
     settings = load_settings()
+    if published:
+        _prune_published(settings, keep, dry_run=dry_run, yes=yes)
+        return
     pruned = prune_bundles(settings.bundles_dir, keep, datasets_in_service(settings.models_dir), dry_run=dry_run)
     for version, why in pruned.kept:
         console.print(f"kept {version}: {why}", highlight=False, soft_wrap=True)
@@ -201,6 +212,23 @@ def bundle_prune(
         console.print(f"{'would remove' if dry_run else 'removed'} {folder.name}", highlight=False, soft_wrap=True)
     if not pruned.removed:
         console.print("Nothing to remove.")
+
+
+def _prune_published(settings: Settings, keep: int, *, dry_run: bool, yes: bool) -> None:
+    from cbi_pipeline.bundle.prune import plan_published, prune_published
+    from cbi_pipeline.stages.bundles import datasets_of_models
+
+    store = _published(settings)
+    planned = plan_published(store, keep, datasets_of_models(settings.models_dir))
+    for version, why in planned.kept:
+        console.print(f"kept {version}: {why}", highlight=False, soft_wrap=True)
+    for version in planned.removed:
+        console.print(f"would remove {store.location}/{version}", highlight=False, soft_wrap=True)
+    if not planned.removed:
+        console.print("Nothing to remove.")
+    elif not dry_run and (yes or typer.confirm(f"Remove {len(planned.removed)} from the bucket, for everyone?")):
+        prune_published(store, planned)
+        console.print(f"removed {len(planned.removed)}", highlight=False)
 
 
 def _named(settings: Settings, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -93,6 +94,20 @@ def fetch(
     _say_what_is_missing()
     if any(result.error is not None for result in results):
         raise typer.Exit(1)
+
+
+@sources_app.command("import")
+def import_file(
+    name: Annotated[str, typer.Argument(help="The source, as `cbi sources list` names it.")],
+    file: Annotated[Path, typer.Argument(help="The file as it was saved; it is copied.")],
+) -> None:
+    """Put a file that is not fetched in its place, if it reads and is no shorter than the one that is there."""
+    from cbi_pipeline.sources.fetch.by_hand import put
+
+    result = put(name, file, load_settings().data_dir)
+    console.print(
+        f"{name}: {result.path} {result.outcome}, to {result.last}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 @sources_app.command("coverage")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from cbi_pipeline import progress
+from cbi_pipeline.bundle.read import read_manifest
+from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE
 from cbi_pipeline.contracts.references import CellRef
 from cbi_pipeline.contracts.warehouse import PREDICTIONS
 from cbi_pipeline.settings import Settings, load_settings
@@ -29,6 +32,13 @@ class FinishedRun:
     outcome: RunOutcome
     events: dict[str, progress.ProgressEvent]
     stored: dict[str, list[tuple[Any, ...]]]
+
+
+def forget_findings(bundle: Path) -> None:
+    """Give a bundle the manifest that it had if it were from before there were findings."""
+    old = read_manifest(bundle).model_copy(update={"schema_version": 1, "findings": None}).to_json()
+    (bundle / MANIFEST_FILE).write_bytes(old)
+    (bundle / SUCCESS_FILE).write_text(f"{sha256(old).hexdigest()}\n")
 
 
 def new_project(folder: Path, **values: Any) -> Settings:

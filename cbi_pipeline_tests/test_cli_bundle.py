@@ -38,7 +38,7 @@ def test_bundles_are_listed_with_what_is_wrong_with_them(cbi, new_settings):
     answer = cbi("bundle", "list")
     assert answer.code == 0
     assert re.search(r"20250101T000000Z-00000000 here absent: .*_SUCCESS", answer.out)
-    assert re.search(r"\S+ starter 2026-11-24 08:36 2002-07-01 to 2024-12-31 367,201 \d\.\d ok", answer.out)
+    assert re.search(r"\S+ starter 2026-11-24 08:36 2002-07-01 to 2024-12-31 367,201 \d\.\d 50 ok", answer.out)
 
 
 def test_building_without_provider_files_is_refused(cbi, new_settings):
@@ -104,3 +104,26 @@ def test_pruning_says_what_goes_and_what_stays(cbi, new_settings, starter_tables
     assert not (new_settings.bundles_dir / older).exists()
     assert "Nothing to remove." in cbi("bundle", "prune", "--keep", "1").out
     assert cbi("bundle", "prune", "--keep", "0").code == 1
+
+
+def test_a_bucket_is_pruned_after_a_question_where_models_are(
+    cbi, bundle_uri, new_settings, starter_tables, monkeypatch
+):
+    cbi.set("CBI_BUNDLE_URI", bundle_uri)
+    cbi("bundle", "publish", str(STARTER))
+    starter_tables["policy"] = starter_tables["policy"].iloc[:-1]
+    moment = datetime(2020, 1, 2, tzinfo=UTC)
+    built = build_bundle(starter_tables, new_settings.bundles_dir, created_at=moment, compression_level=1)
+    cbi("bundle", "publish", str(built.path))
+    command = ("bundle", "prune", "--published", "--keep", "1")
+    refused = cbi(*command, "--yes")
+    assert (refused.code, "No model is stored here" in refused.err) == (1, True)
+    monkeypatch.setattr("cbi_pipeline.stages.bundles.datasets_of_models", lambda models_dir: {})
+    monkeypatch.setattr("typer.confirm", lambda question: "for everyone" not in question)
+    for asked in (cbi(*command, "--dry-run"), cbi(*command)):
+        assert f"would remove {bundle_uri}/{built.path.name}" in asked.out
+        assert built.path.name in cbi("bundle", "list").out
+    assert "removed 1" in cbi(*command, "--yes").out
+    assert not re.search(rf"{built.path.name} {re.escape(bundle_uri)}", cbi("bundle", "list").out)
+    assert built.path.is_dir(), "this machine's copy is another matter"
+    assert "Nothing to remove." in cbi(*command, "--yes").out

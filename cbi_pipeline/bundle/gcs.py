@@ -10,6 +10,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
 
 RETRY_SECONDS: Final = 60.0
+_REMOVALS: Final = 3
+"""How often a folder is emptied that another process writes to."""
 _FIXES: Final = {
     401: "sign in again: `gcloud auth application-default login`, or renew the service account's key.",
-    403: "give the account roles/storage.objectViewer on the bucket to read it, roles/storage.objectUser to publish.",
+    403: "give the account roles/storage.objectViewer on the bucket to read it, roles/storage.objectUser to publish or "
+    "remove; nothing is removed before the bucket's retention is over.",
     404: "check CBI_BUNDLE_URI; `gcloud storage buckets describe` shows whether the bucket exists.",
     429: "wait a minute and run the same command again: what was transferred is kept.",
 }
@@ -128,17 +132,36 @@ class GcsBundleStore:
         return self._put(folder, name, content)
 
     def remove(self, folder: str) -> None:
-        """Remove the objects below a folder; what another process has removed meanwhile is no fault."""
-        with self._explained():
-            from google.api_core.exceptions import NotFound
+        """Remove the objects below a folder, a seal first: a bundle of which some are left is absent.
 
-            for blob in self._below(folder):
-                with suppress(NotFound):
-                    blob.delete(retry=self._retry)
+        What another process has removed meanwhile is no fault. What it writes meanwhile is looked for again, since a
+        seal may then stand over files that are gone.
+
+        Raises:
+            BundleError: the folder is still being written to; nothing in it is sealed then, or the next call finds it.
+        """
+        with self._explained():
+            from google.api_core.exceptions import NotFound, PreconditionFailed
+
+            for _ in range(_REMOVALS):
+                blobs = sorted(self._below(folder), key=lambda blob: not blob.name.endswith(f"/{SUCCESS_FILE}"))
+                if not blobs:
+                    return
+                for blob in blobs:
+                    with suppress(NotFound, PreconditionFailed):
+                        blob.delete(if_generation_match=blob.generation, retry=self._retry)
+        if self.names(folder):
+            rule = "it is written to while it is being removed."
+            raise BundleError(self._uri(folder), rule, "remove it again when whoever publishes it has ended.")
+
+    def last_written(self, folder: str) -> datetime | None:
+        """When an object below a folder was last written; None if there is none."""
+        with self._explained():
+            return max((blob.updated for blob in self._below(folder)), default=None)
 
     def _below(self, folder: str) -> list[Blob]:
-        prefix = f"{self._prefix}{folder}/"
-        return list(self._bucket.list_blobs(prefix=prefix, retry=self._retry, fields="items(name),nextPageToken"))
+        fields = "items(name,generation,updated),nextPageToken"
+        return list(self._bucket.list_blobs(prefix=f"{self._prefix}{folder}/", retry=self._retry, fields=fields))
 
     def _put(self, version: str, name: str, content: bytes) -> bool:
         """Create one object and return True, or False if another publisher made the same one; no object is replaced."""

@@ -1,15 +1,22 @@
-"""Removing bundles of this machine that nobody needs, and what interrupted copies left behind."""
+"""Removing bundles that nobody needs, of this machine or of a bucket, and what interrupted transfers left behind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from cbi_pipeline.atomic import unfinished_directory
+from cbi_pipeline.bundle.gcs import GcsBundleStore
+from cbi_pipeline.bundle.listing import remote_bundles
 from cbi_pipeline.bundle.store import LocalBundleStore
 from cbi_pipeline.bundle.sync import BROKEN, STAGING, only_copy
 from cbi_pipeline.errors import SettingsError
+
+UPLOAD_HOURS: Final = 24
+"""A bundle without a seal to which nothing was written for so long is no upload under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,7 @@ def prune_bundles(bundles_dir: Path, keep: int, in_service: Mapping[str, str], *
     Raises:
         SettingsError: `keep` is less than 1.
     """
-    if keep < 1:
-        raise SettingsError("--keep", f"at least one bundle must be kept, not {keep}.", "give a number of 1 or more.")
+    _check_keep(keep)
     if not bundles_dir.is_dir():
         return Pruning((), ())
     with only_copy(bundles_dir):
@@ -67,3 +73,67 @@ def _plan(store: LocalBundleStore, keep: int, in_service: Mapping[str, str]) -> 
     left_over = [path for path in sorted(store.root.iterdir()) if path.name.startswith((STAGING, BROKEN))]
     removed = [folder for folder in folders if not reasons[folder.name]] + left_over
     return Pruning(tuple(removed), tuple((name, ", ".join(why)) for name, why in reasons.items() if why))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPruning:
+    """What goes from a bucket and what stays, newest first: versions, and of those that stay why."""
+
+    removed: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
+
+
+def plan_published(
+    store: GcsBundleStore, keep: int, needed: Mapping[str, str], *, now: datetime | None = None
+) -> PublishedPruning:
+    """What `prune_published` may remove: all but the newest bundles, the newest sound one, and those that are needed.
+
+    An unfinished bundle goes when nothing was written to it for `UPLOAD_HOURS`.
+
+    Args:
+        store: the bucket.
+        keep: how many of the newest finished bundles stay, sound or not; 1 at least.
+        needed: version to why it stays, for bundles that models were made from.
+        now: with a time zone; this moment by default.
+
+    Raises:
+        SettingsError: `keep` is less than 1.
+        StoreError: the bucket cannot be read.
+    """
+    _check_keep(keep)
+    listed, sealed = remote_bundles(store), store.sealed()
+    reasons: dict[str, list[str]] = {one.version: [] for one in listed}
+    for version in sealed[-keep:]:
+        reasons.setdefault(version, []).append(f"one of the newest {keep}")
+    for one in listed:
+        if one.manifest is not None:
+            reasons[one.version].append("the newest sound one")
+            break
+    for version in reasons.keys() & needed.keys():
+        reasons[version].append(needed[version])
+    oldest_upload = (now or datetime.now(UTC)) - timedelta(hours=UPLOAD_HOURS)
+    for version in reasons.keys() - set(sealed):
+        written = store.last_written(version)
+        if written is None or written > oldest_upload:
+            reasons[version].append("it has no seal yet: its upload may be under way")
+    newest_first = sorted(reasons, reverse=True)
+    return PublishedPruning(
+        tuple(version for version in newest_first if not reasons[version]),
+        tuple((version, ", ".join(reasons[version])) for version in newest_first if reasons[version]),
+    )
+
+
+def prune_published(store: GcsBundleStore, planned: PublishedPruning) -> None:
+    """Remove what was planned, seal by seal: a bundle is absent from its first removed object on.
+
+    Raises:
+        BundleError: a bundle is being published while it is removed.
+        StoreError: the bucket refuses; the same command goes on later.
+    """
+    for version in planned.removed:
+        store.remove(version)
+
+
+def _check_keep(keep: int) -> None:
+    if keep < 1:
+        raise SettingsError("--keep", f"at least one bundle must be kept, not {keep}.", "give a number of 1 or more.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,13 @@ FIRST_EVENT_DATE: Final[Mapping[str, pd.Timestamp]] = {
 
 
 def build_starter(data_dir: Path, starter_dir: Path, *, progress: Callable[[str], None] | None = None) -> BundleRef:
-    """Make the starter bundle from provider files, in place of an earlier one that holds other rows.
+    """Make the starter bundle from provider files, in place of an earlier one that holds other rows or other findings.
+
+    The same rows under other rules keep their files, moment and version; the manifest tells what these rules find.
 
     Args:
         data_dir: provider files, one folder a provider.
-        starter_dir: becomes the bundle; an existing starter of the same rows and sources is left untouched.
+        starter_dir: becomes the bundle; an existing starter of the same rows, sources and findings is left untouched.
         progress: told in a few words what is being done.
 
     Returns:
@@ -73,9 +76,12 @@ def write_starter(
     _check_size(prepared)
     existing = _existing_starter(starter_dir)
     if existing is not None and existing.tables == prepared.manifest.tables:
-        if not (starter_dir / README_FILE).is_file():
-            replace_file(starter_dir / README_FILE, starter_readme(existing).encode())
-        return BundleRef(starter_dir, existing, reused=True)
+        if existing.findings == prepared.manifest.findings:
+            if not (starter_dir / README_FILE).is_file():
+                replace_file(starter_dir / README_FILE, starter_readme(existing).encode())
+            return BundleRef(starter_dir, existing, reused=True)
+        identity = {"created_at": existing.created_at, "dataset_version": existing.dataset_version}
+        prepared = replace(prepared, manifest=prepared.manifest.model_copy(update=identity))
     _check_replaceable(starter_dir)
     starter_dir.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_directory(starter_dir.parent) as folder:

@@ -1,13 +1,9 @@
-"""The chart "what is real when": one bar a feature over its life, paler where days are missing.
-
-The picture carries a digest of what it shows, so that a stale one is noticed without comparing pixels.
-"""
+"""The chart "what is real when": one bar a feature over its life, paler where days are missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +13,7 @@ import numpy as np
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features.catalogue import CATALOGUE
 from cbi_pipeline.features.declarations import Pillar
+from cbi_pipeline.reports.charts import check_png, to_png
 from cbi_pipeline.reports.feature_dictionary import PILLAR_TITLES
 
 if TYPE_CHECKING:
@@ -35,11 +32,9 @@ COLOURS: Final[dict[Pillar, str]] = {
 SHADES: Final = 4
 """Steps of lightness; a month is as strong as the share of its trade dates on which the feature is there."""
 _INK, _QUIET, _GRID = "#222222", "#707070", "#e4e4e4"
-_WIDTH_INCHES, _ROW_INCHES, _TOP_INCHES, _FOOT_INCHES, _DPI = 11.0, 0.2, 0.95, 0.3, 110
+_WIDTH_INCHES, _ROW_INCHES, _TOP_INCHES, _FOOT_INCHES = 11.0, 0.2, 0.95, 0.3
 _PAD, _FAR = 0.3, 3.9
 """Distance of labels from the bars, and of the last column, in years."""
-_DIGEST: Final = "Source"
-_FIX: Final = "run `cbi features life`, and commit what it writes."
 
 
 def life_digest(presence: pd.DataFrame) -> str:
@@ -61,7 +56,6 @@ def life_chart(presence: pd.DataFrame, availability: pd.DataFrame) -> bytes:
         presence: [months, F] from `features.report.monthly_presence`.
         availability: from `features.report.availability_report`, of the same frame.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows, headings = _layout()
@@ -88,10 +82,7 @@ def life_chart(presence: pd.DataFrame, availability: pd.DataFrame) -> bytes:
         axes.text(end + _PAD, y, _month(first_day), va="center", fontsize=8.5, color=_QUIET)
         axes.text(end + _FAR, y, _share(missing), va="center", ha="right", fontsize=8.5, color=_QUIET)
     _title(figure, axes, inches, end)
-    target = BytesIO()
-    metadata = {_DIGEST: life_digest(presence), "Software": None}
-    FigureCanvasAgg(figure).print_figure(target, format="png", dpi=_DPI, facecolor="white", metadata=metadata)
-    return target.getvalue()
+    return to_png(figure, life_digest(presence))
 
 
 def check_chart(path: Path, presence: pd.DataFrame) -> None:
@@ -100,14 +91,7 @@ def check_chart(path: Path, presence: pd.DataFrame) -> None:
     Raises:
         FeatureError: there is no such file, or it shows something else.
     """
-    from PIL import Image
-
-    if not path.is_file():
-        raise FeatureError(f"docs/images/{path.name}", "there is no such file.", _FIX)
-    with Image.open(path) as image:
-        found = image.info.get(_DIGEST)
-    if found != life_digest(presence):
-        raise FeatureError(f"docs/images/{path.name}", "it does not show what the starter bundle has.", _FIX)
+    check_png(path, life_digest(presence), FeatureError, "cbi features life")
 
 
 def _layout() -> tuple[dict[str, float], dict[Pillar, float]]:

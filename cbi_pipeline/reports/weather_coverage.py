@@ -1,18 +1,15 @@
-"""The chart "which station carries which region when": a line a station, each month as dark as the days it observed.
-
-The picture carries a digest of what it shows, so that a stale one is noticed without comparing pixels.
-"""
+"""The chart "which station carries which region when": a line a station, each month as dark as the days it observed."""
 
 from __future__ import annotations
 
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from cbi_pipeline.errors import SourceError
+from cbi_pipeline.reports.charts import check_png, to_png
 from cbi_pipeline.settings import REPOSITORY_DIR
 
 if TYPE_CHECKING:
@@ -22,9 +19,7 @@ CHART: Final = REPOSITORY_DIR / "docs" / "images" / "weather_coverage.png"
 REGIONS: Final = {"brazil": "#2a7f7a", "argentina": "#2b5c8a", "midwest": "#b5651d"}
 ELEMENTS: Final = ("precip_mm", "tmax_c", "tmin_c")
 _INK, _QUIET = "#222222", "#707070"
-_WIDTH_INCHES, _ROW_INCHES, _MARGIN_INCHES, _DPI = 11.0, 0.24, 1.1, 110
-_DIGEST: Final = "Source"
-_FIX: Final = "run `cbi sources coverage`, and commit what it writes."
+_WIDTH_INCHES, _ROW_INCHES, _MARGIN_INCHES = 11.0, 0.24, 1.1
 
 
 def monthly_coverage(weather: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +59,6 @@ def coverage_chart(coverage: pd.DataFrame) -> bytes:
         coverage: as of `monthly_coverage`.
     """
     import pandas as pd
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
@@ -87,10 +81,7 @@ def coverage_chart(coverage: pd.DataFrame) -> bytes:
         figure.text(0.36 + 0.09 * number, 1 - 0.55 / inches, region, fontsize=9, weight="bold", color=colour)
     title = "Which station carries which region when: share of a month's days with rain, maximum and minimum"
     figure.text(0.02, 1 - 0.28 / inches, title, fontsize=11, weight="bold", color=_INK)
-    target = BytesIO()
-    metadata = {_DIGEST: coverage_digest(coverage), "Software": None}
-    FigureCanvasAgg(figure).print_figure(target, format="png", dpi=_DPI, facecolor="white", metadata=metadata)
-    return target.getvalue()
+    return to_png(figure, coverage_digest(coverage))
 
 
 def check_chart(path: Path, coverage: pd.DataFrame) -> None:
@@ -99,11 +90,4 @@ def check_chart(path: Path, coverage: pd.DataFrame) -> None:
     Raises:
         SourceError: there is no such file, or it shows something else.
     """
-    from PIL import Image
-
-    if not path.is_file():
-        raise SourceError(f"docs/images/{path.name}", "There is no such file.", _FIX)
-    with Image.open(path) as image:
-        found = image.info.get(_DIGEST)
-    if found != coverage_digest(coverage):
-        raise SourceError(f"docs/images/{path.name}", "It does not show what the starter bundle has.", _FIX)
+    check_png(path, coverage_digest(coverage), SourceError, "cbi sources coverage")

@@ -27,7 +27,7 @@ class OptionalSeries:
 
     Args:
         label: table and key of the series, as features name their inputs.
-        files: under the data folder; any one of them has the series.
+        files: patterns of names under the data folder; any file that matches has the series.
     """
 
     label: str
@@ -35,13 +35,15 @@ class OptionalSeries:
 
     def is_there(self, data_dir: Path) -> bool:
         """Whether a file of the series lies under the folder."""
-        return any((data_dir / name).is_file() for name in self.files)
+        return any(path.is_file() for pattern in self.files for path in data_dir.glob(pattern))
 
 
 OPTIONAL: Final = {
     "fcpo": OptionalSeries("futures_daily/FCPO", ("palm/fcpo_3rd_month_daily.csv",)),
     "emts": OptionalSeries("macro_series/EPA_D4_RINS", ("epa/rindata.csv", "epa/d4_rin_generation_monthly.csv")),
-    "mpob": OptionalSeries("macro_series/MPOB_PALM_STOCKS", ("mpob/stock_export_production_monthly.csv",)),
+    "mpob": OptionalSeries(
+        "macro_series/MPOB_PALM_STOCKS", ("mpob/closing_stock_*.xlsx", "mpob/stock_export_production_monthly.csv")
+    ),
 }
 """By the name of the source. What is not here a bundle needs: prices, curve, rates, COT, WASDE, mandate and weather."""
 

@@ -33,7 +33,11 @@ def read_fcpo(data_dir: Path) -> pd.DataFrame:
     Raises:
         SourceError: the file is missing, breaks its format, or a high or low contradicts open and close.
     """
-    path = data_dir / FCPO_FILE
+    return read_fcpo_file(data_dir / FCPO_FILE)
+
+
+def read_fcpo_file(path: Path) -> pd.DataFrame:
+    """As `read_fcpo`, of one file."""
     prices = ["open", "high", "low", "close"]
     rows = read_price_csv(
         path,
@@ -79,7 +83,7 @@ def read_usdmyr(data_dir: Path) -> pd.DataFrame:
         SourceError: there is neither file, one breaks its format, or a rate is missing or not positive.
     """
     collected, official = data_dir / USDMYR_FILE, data_dir / "fred" / f"{fred.RINGGIT}.csv"
-    parts = [_read_collected_rates(collected)] if collected.is_file() or not official.is_file() else []
+    parts = [read_collected_rates(collected)] if collected.is_file() or not official.is_file() else []
     if official.is_file():
         rows = fred.read_series(official, fred.RINGGIT).assign(
             series_id="USDMYR", source=f"{fred.SOURCE} {fred.RINGGIT}"
@@ -88,7 +92,8 @@ def read_usdmyr(data_dir: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _read_collected_rates(path: Path) -> pd.DataFrame:
+def read_collected_rates(path: Path) -> pd.DataFrame:
+    """`macro_series` rows of the collected file; raises as `read_usdmyr`."""
     raw = read_price_csv(path, date_column="date", numbers=["usdmyr"])
     bad = ~(raw["usdmyr"] > 0)
     if bad.any():

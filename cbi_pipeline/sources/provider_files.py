@@ -1,21 +1,24 @@
 """Reading of providers' text files with the checks that every reader shares.
 
-What belongs here: opening a CSV with a known header or a JSON answer, turning text into numbers and dates, and
-refusing duplicates, each with a `SourceError` that names the file, the rule and the fix. What does
+What belongs here: opening a CSV with a known header, a workbook or a JSON answer, turning text into numbers and
+dates, and refusing duplicates, each with a `SourceError` that names the file, the rule and the fix. What does
 not: anything that knows one provider's meaning.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import pandas as pd
 
 from cbi_pipeline.errors import SourceError
 
+LARGEST_WORKBOOK_BYTES: Final = 128 * 2**20
+"""Unpacked; the largest real one has about 2 MB."""
 _DOWNLOAD_AGAIN = "download the file again from the provider, and if its format has changed adapt the reader."
 
 
@@ -58,6 +61,35 @@ def read_text_csv(path: Path, *, exact: Sequence[str] | None = None, required: S
     if missing:
         raise SourceError(str(path), f"The header must name {missing} exactly once; it is {header}.", _DOWNLOAD_AGAIN)
     return frame.apply(lambda column: column.str.strip())
+
+
+def workbook_cells(path: Path, sheet: str | None = None) -> list[list[str]]:
+    """The cells of one sheet of an xlsx workbook, row by row, as stripped text; an empty cell is an empty string.
+
+    Args:
+        path: the file.
+        sheet: name of the sheet; the first one by default.
+
+    Raises:
+        SourceError: missing or damaged file, no such sheet, or more than `LARGEST_WORKBOOK_BYTES` unpacked.
+    """
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    existing_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST_WORKBOOK_BYTES:
+                raise other_shape(path, f"Unpacked it must have no more than {LARGEST_WORKBOOK_BYTES:,} bytes.")
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        try:
+            values = (book[sheet] if sheet else book.worksheets[0]).values
+            return [["" if cell is None else str(cell).strip() for cell in row] for row in values]
+        finally:
+            book.close()
+    except (zipfile.BadZipFile, InvalidFileException, LookupError, ValueError, EOFError, TypeError) as error:
+        named = f"the sheet {sheet}" if sheet else "a sheet"
+        raise other_shape(path, f"It must be a workbook with {named} ({error}).") from error
 
 
 def read_json(path: Path) -> Any:

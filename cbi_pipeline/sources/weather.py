@@ -202,12 +202,12 @@ def _parts(data_dir: Path) -> list[pd.DataFrame]:
     path = data_dir / "weather" / FILE_NAME
     if served and not path.is_file():
         return served
-    collected = _read_collected(path)
+    collected = read_collected(path)
     elsewhere = {name for part in served for name in part["station"].unique()}
     return [collected[~collected["station"].isin(list(elsewhere))], *served]
 
 
-def _read_collected(path: Path) -> pd.DataFrame:
+def read_collected(path: Path) -> pd.DataFrame:
     """The stations of `STATIONS` in the collected file.
 
     Raises:

@@ -11,7 +11,6 @@ file holds the current vintage, so a later correction of a past month is not tol
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +24,6 @@ FILE_NAME: Final = "pink_sheet_selected_monthly.csv"
 WORKBOOK: Final = "CMO-Historical-Data-Monthly.xlsx"
 SHEET: Final = "Monthly Prices"
 UNIT: Final = "($/mt)"
-LARGEST_WORKBOOK_BYTES: Final = 128 * 2**20
-"""Unpacked; the real one has about 2 MB."""
 SERIES: Final = {"Palm oil": "WB_PALM_OIL", "Soybean oil": "WB_SOYBEAN_OIL"}
 FIRST_MONTH: Final = pd.Timestamp("1980-01-01")
 """Five years before the anchor's first row, whose palm/soybean-oil deviation looks back three."""
@@ -56,22 +53,7 @@ def read_workbook(path: Path) -> pd.DataFrame:
         SourceError: missing or damaged file, no such sheet, a series that is not there once in USD per tonne, a value
             that is not a number, or a month twice.
     """
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    provider_files.existing_file(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > LARGEST_WORKBOOK_BYTES:
-                rule = f"Unpacked it must have no more than {LARGEST_WORKBOOK_BYTES:,} bytes."
-                raise provider_files.other_shape(path, rule)
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        try:
-            cells = [["" if cell is None else str(cell).strip() for cell in row] for row in book[SHEET].values]
-        finally:
-            book.close()
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError) as error:
-        raise provider_files.other_shape(path, f"It must be a workbook with the sheet {SHEET} ({error}).") from error
+    cells = provider_files.workbook_cells(path, SHEET)
     names = [[cell.rstrip("* ") for cell in row] for row in cells]
     heads = [number for number, row in enumerate(names) if all(row.count(name) == 1 for name in SERIES)]
     if len(heads) != 1:

@@ -39,7 +39,7 @@ _FIXES: Final = {
     401: _SIGN_IN,
     403: "`cbi doctor --gcp` names the role that this account lacks; docs/gcp.md has the commands that give it.",
     404: "check CBI_GCP_PROJECT, CBI_BIGQUERY_DATASET and CBI_BIGQUERY_LOCATION, the region of all datasets; "
-    "`cbi warehouse migrate` makes what is missing.",
+    "`{made_by}` makes what is missing.",
     429: _AGAIN,
 }
 _QUOTA: Final = "wait until the quota is free again, or raise it in the console (IAM & Admin, Quotas)."
@@ -73,8 +73,8 @@ def _reason(error: GoogleAPICallError) -> str:
 
 
 @contextmanager
-def explained(subject: str, retry_seconds: float) -> Iterator[None]:
-    """Turn what the client raises into a `WarehouseError` about `subject`."""
+def explained(subject: str, retry_seconds: float, made_by: str) -> Iterator[None]:
+    """Turn what the client raises into a `WarehouseError` about `subject`, which the command `made_by` makes."""
     from google.api_core.exceptions import GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError
     from google.resumable_media import DataCorruption, InvalidResponse
@@ -83,23 +83,23 @@ def explained(subject: str, retry_seconds: float) -> Iterator[None]:
     try:
         yield
     except GoogleAPICallError as error:
-        raise _refusal(subject, error) from None
+        raise _refusal(subject, error, made_by) from None
     except GoogleAuthError as error:
         if error.retryable:
             raise _silence(subject, error, retry_seconds) from None
         raise WarehouseError(subject, f"There are no valid credentials ({type(error).__name__}).", _SIGN_IN) from None
     except RetryError as error:
         if isinstance(error.cause, GoogleAPICallError):
-            raise _refusal(subject, error.cause) from None
+            raise _refusal(subject, error.cause, made_by) from None
         raise _silence(subject, error.cause or error, retry_seconds) from None
     except (RequestException, DataCorruption, InvalidResponse, OSError) as error:
         raise _silence(subject, error, retry_seconds) from None
 
 
-def _refusal(subject: str, error: GoogleAPICallError) -> WarehouseError:
+def _refusal(subject: str, error: GoogleAPICallError, made_by: str) -> WarehouseError:
     code, reason = int(error.code or 0), _reason(error)
     said = " ".join(str(error.message).split()) or type(error).__name__
-    fix = _QUOTA if reason == "quotaExceeded" else _FIXES.get(code, _AGAIN)
+    fix = _QUOTA if reason == "quotaExceeded" else _FIXES.get(code, _AGAIN).format(made_by=made_by)
     return WarehouseError(subject, f"BigQuery answers {code}{f' {reason}' if reason else ''}: {said}.", fix)
 
 

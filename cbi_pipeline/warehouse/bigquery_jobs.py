@@ -77,10 +77,10 @@ class Jobs:
         return retry_of(self._retry_seconds)
 
     @contextmanager
-    def explained(self, subject: str) -> Iterator[None]:
-        """What the client raises inside becomes one `WarehouseError` about `subject`."""
+    def explained(self, subject: str, made_by: str = "cbi warehouse migrate") -> Iterator[None]:
+        """What the client raises inside becomes one `WarehouseError` about `subject`, made by the command `made_by`."""
         _require_client(subject)
-        with explained(subject, self._retry_seconds):
+        with explained(subject, self._retry_seconds, made_by):
             yield
 
     def config(self, params: Mapping[str, Any] | None = None, *, dry_run: bool = False) -> bigquery.QueryJobConfig:

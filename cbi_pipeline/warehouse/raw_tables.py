@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -83,7 +83,7 @@ class RawTables:
             WarehouseError: a dataset is in another region, or a table differs from its contract.
         """
         jobs = self._jobs
-        with jobs.explained(self.location):
+        with self._explained(self.location):
             catalogue = Catalogue(
                 jobs.client, jobs.project, self._dataset, jobs.region, jobs.retry, full_name=self.full_name
             )
@@ -148,7 +148,7 @@ class RawTables:
         Raises:
             WarehouseError: BigQuery refuses.
         """
-        with self._jobs.explained(self.location):
+        with self._explained(self.location):
             moment = self._jobs.rows("SELECT CURRENT_TIMESTAMP() AS moment")[0]["moment"].astimezone(UTC)
             counts = self._jobs.rows(qualified(raw_statements.count_snapshot(), self.full_name), {"moment": moment})
         rows = {count["name"]: count["n_rows"] for count in counts}
@@ -164,7 +164,7 @@ class RawTables:
         left would be read as rows."""
         select = qualified(raw_statements.select_snapshot(RAW[name]), self.full_name)
         job_name = f"cbi-export-{name}-{moment:%Y%m%dT%H%M%S%f}-{self._writer}"
-        with self._jobs.explained(f"{self.location}, export of {name}, job {job_name}"):
+        with self._explained(f"{self.location}, export of {name}, job {job_name}"):
             job = self._jobs.query(
                 lambda job_id: raw_statements.export_data(f"{uri}/{job_id}/*.parquet", select),
                 job_name,
@@ -186,21 +186,21 @@ class RawTables:
                 told = hashlib.sha256(identity.encode() + content).hexdigest()[:24]
                 staging[name] = f"{self._jobs.project}.{self._dataset}_staging.raw_{name}_{told}"
                 job_name = f"cbi-load-raw-{name}-{told}"
-                with self._jobs.explained(f"{self.location}, load of {name}, job {job_name}"):
+                with self._explained(f"{self.location}, load of {name}, job {job_name}"):
                     self._jobs.load(RAW[name], content, staging[name], job_name)
             yield staging
         finally:
-            with self._jobs.explained(self.location):
+            with self._explained(self.location):
                 for full_name in staging.values():
                     self._jobs.remove_table(full_name)
 
     def _compare(self, name: str, staging: str, rows: int) -> RawLoad:
-        with self._jobs.explained(f"{self.location}, comparison of {name}"):
+        with self._explained(f"{self.location}, comparison of {name}"):
             found = self._jobs.rows(qualified(raw_statements.compare(RAW[name], staging), self.full_name))[0]
         return RawLoad(**found, unchanged=rows - sum(found.values()))
 
     def _refusal(self, revised: list[str], staging: Mapping[str, str]) -> WarehouseError:
-        with self._jobs.explained(self.location):
+        with self._explained(self.location):
             found = {
                 name: self._jobs.rows(qualified(statements.changed_rows(RAW[name], staging[name]), self.full_name))
                 for name in revised
@@ -219,8 +219,11 @@ class RawTables:
         ]
         script = ";\n".join(["BEGIN TRANSACTION", *steps, "COMMIT TRANSACTION"]) + ";"
         job_name = f"cbi-write-raw-{dataset_version}-{identity}"
-        with self._jobs.explained(f"{self.location}, write of all tables, job {job_name}"):
+        with self._explained(f"{self.location}, write of all tables, job {job_name}"):
             self._jobs.query(script, job_name, {"revised_at": datetime.now(UTC), "dataset_version": dataset_version})
+
+    def _explained(self, subject: str) -> AbstractContextManager[None]:
+        return self._jobs.explained(subject, made_by="cbi bundle load")
 
 
 def _counts(found: Mapping[str, list[dict[str, object]]]) -> str:

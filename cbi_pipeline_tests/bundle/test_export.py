@@ -68,6 +68,14 @@ def filled(jobs: Jobs, starter: dict[str, pa.Table], _loaded: set[str]) -> RawTa
     return made
 
 
+def test_raw_tables_that_are_not_there_are_made_by_a_load(jobs: Jobs, bundle_uri: str) -> None:
+    store = GcsBundleStore(bundle_uri)
+    with pytest.raises(WarehouseError, match="404") as refused:
+        export_bundle(RawTables(jobs, "nowhere"), store, store)
+    assert "`cbi bundle load` makes what is missing" in refused.value.fix
+    assert "migrate" not in refused.value.fix
+
+
 def rows_of(jobs: Jobs, raw: RawTables, sql: str) -> list[dict]:
     return jobs.rows(sql.replace("FROM ", f"FROM `{PROJECT}`.{raw.location.split('.')[1]}."))
 

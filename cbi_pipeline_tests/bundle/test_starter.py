@@ -17,6 +17,7 @@ from cbi_pipeline.bundle.read import load_tables
 from cbi_pipeline.bundle.starter import MAX_BYTES, build_starter, starter_readme, write_starter
 from cbi_pipeline.bundle.verify import verify_bundle
 from cbi_pipeline.errors import BundleError
+from cbi_pipeline_tests.projects import forget_findings
 
 Tables = dict[str, pd.DataFrame]
 Listing = Callable[[Path], dict[str, tuple[int, int]]]
@@ -24,6 +25,7 @@ Listing = Callable[[Path], dict[str, tuple[int, int]]]
 
 def test_committed_starter_is_whole_small_and_documented(starter_dir: Path) -> None:
     manifest = verify_bundle(starter_dir)
+    assert manifest.findings, "without findings every forecast judges the rows anew"
     assert sum(path.stat().st_size for path in starter_dir.iterdir()) <= MAX_BYTES
     assert str(manifest.window.last_trade_date) == "2024-12-31"
     assert str(manifest.tables["futures_curve"].min_event_date) == "1985-01-02"
@@ -53,6 +55,18 @@ def test_other_rows_replace_the_starter(starter_tables: Tables, tmp_path: Path) 
     assert not second.reused
     assert verify_bundle(folder) == second.manifest != first.manifest
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_same_rows_under_other_rules_keep_their_version(starter_tables: Tables, tmp_path: Path) -> None:
+    """As a starter from before there were findings: its tables stay, byte for byte, and the manifest tells more."""
+    folder = tmp_path / "starter"
+    new = write_starter(starter_tables, folder).manifest
+    forget_findings(folder)
+    tables = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+    assert verify_bundle(folder).findings is None
+    assert not write_starter(starter_tables, folder).reused
+    assert verify_bundle(folder) == new
+    assert {path.name: path.read_bytes() for path in folder.glob("*.parquet")} == tables
 
 
 def test_folder_with_other_files_is_not_replaced(starter_tables: Tables, tmp_path: Path, listing: Listing) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.registry.champion import CHAMPION_FILE
-from cbi_pipeline.stages.bundles import datasets_in_service
+from cbi_pipeline.stages.bundles import datasets_in_service, datasets_of_models
 
 
 def test_the_bundle_of_the_champion_is_in_service(finished_run):
@@ -22,3 +22,12 @@ def test_an_alias_that_cannot_be_read_protects_everything(copied_settings):
     (copied_settings.models_dir / CHAMPION_FILE).write_text("{")
     with pytest.raises(ModelError):
         datasets_in_service(copied_settings.models_dir)
+
+
+def test_every_stored_model_names_its_bundle(copied_settings, tmp_path):
+    models = copied_settings.models_dir
+    (models / CHAMPION_FILE).unlink()
+    (named,) = datasets_of_models(models).values()
+    assert named.endswith("was made from it")
+    with pytest.raises(ModelError, match="No model is stored"):
+        datasets_of_models(tmp_path)

@@ -19,7 +19,7 @@ from cbi_pipeline.progress import counted
 from cbi_pipeline.sources import fred
 from cbi_pipeline.sources.fetch import fred as latest
 from cbi_pipeline.sources.fetch.archives import not_served
-from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install
+from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install_if_due
 from cbi_pipeline.sources.fetch.keys import require_key
 from cbi_pipeline.sources.fetch.web import Web
 
@@ -49,11 +49,9 @@ def fetch(
     with new_web() as web:
         for series_id in counted("fetch alfred", SERIES):
             path = fred.vintages_path(data_dir, series_id)
-            last = last_date(path, series_id) if path.is_file() else None
-            if last is not None and now < latest.next_release(series_id, last):
-                yield Fetched(path, "not due", last.date())
-                continue
-            yield install(path, _first_releases(web, base_url + SERVICE, series_id), partial(_coverage, series_id))
+            download = partial(_first_releases, web, base_url + SERVICE, series_id)
+            following = partial(latest.next_release, series_id)
+            yield install_if_due(path, now, partial(_coverage, series_id), following, download)
 
 
 def last_date(path: Path, series_id: str) -> pd.Timestamp:

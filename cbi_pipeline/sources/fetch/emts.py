@@ -11,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from cbi_pipeline.sources import epa
-from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install
+from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install_if_due
 from cbi_pipeline.sources.fetch.links import links_to
 from cbi_pipeline.sources.fetch.web import Web
 
@@ -30,14 +30,13 @@ def fetch(
         SourceError: EPA cannot be reached or serves another format; a file that is there stays.
     """
     path = data_dir / "epa" / epa.RIN_DATA_NAME
-    last = epa.read_rin_data(path)["date"].max() if path.is_file() else None
-    if last is not None and now < next_release(last):
-        yield Fetched(path, "not due", last.date())
-        return
+    yield install_if_due(path, now, _coverage, next_release, lambda: _newest(new_web, base_url + PAGE))
+
+
+def _newest(new_web: Callable[[], Web], page_url: str) -> bytes:
     with new_web() as web:
-        page_url = base_url + PAGE
         links = links_to(web.get(page_url), page_url, _FILE_NAME)
-        yield install(path, web.get(max(links, key=lambda address: _month(links[address]))), _coverage)
+        return web.get(max(links, key=lambda address: _month(links[address])))
 
 
 def next_release(last: pd.Timestamp) -> pd.Timestamp:

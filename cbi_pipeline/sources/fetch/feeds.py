@@ -11,8 +11,9 @@ from typing import Final, Literal
 import pandas as pd
 
 from cbi_pipeline.errors import SourceError
-from cbi_pipeline.sources import bursa, epa, mpob, weather
+from cbi_pipeline.sources import bursa, epa, weather
 from cbi_pipeline.sources import fred as fred_files
+from cbi_pipeline.sources import mpob as mpob_files
 from cbi_pipeline.sources import term_structure as curve_files
 from cbi_pipeline.sources import wasde as wasde_files
 from cbi_pipeline.sources import worldbank as worldbank_files
@@ -25,6 +26,7 @@ from cbi_pipeline.sources.fetch import (
     facts,
     fred,
     ghcn,
+    mpob,
     power,
     term_structure,
     wasde,
@@ -165,7 +167,13 @@ FEEDS: Final[tuple[Feed, ...]] = (
         2 * _DAYS_A_MONTH + 20,
         lambda folder, now, _: emts.fetch(folder, now),
     ),
-    Feed("mpob", "MPOB", _newest(mpob.read_macro_series), 2 * _DAYS_A_MONTH + 15),
+    Feed(
+        "mpob",
+        "MPOB",
+        _newest(mpob_files.read_macro_series),
+        2 * _DAYS_A_MONTH + 15,
+        lambda folder, now, _: mpob.fetch(folder, now),
+    ),
     Feed("ghcn", "NOAA GHCN-Daily", _last_of_weather("NOAA"), 5, lambda folder, now, _: ghcn.fetch(folder, now)),
     Feed("inmet", "INMET", _last_of_weather("INMET"), 5),
     Feed("inta", "INTA", _last_of_weather("INTA"), 5),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cbi_pipeline.progress import counted
 from cbi_pipeline.sources import fred, release_times
-from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install
+from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install_if_due
 from cbi_pipeline.sources.fetch.web import Web
 
 BASE_URL: Final = "https://fred.stlouisfed.org"
@@ -33,12 +33,9 @@ def fetch(
     with new_web() as web:
         for series_id in counted("fetch fred", SERIES):
             path = data_dir / "fred" / f"{series_id}.csv"
-            last = last_date(path, series_id) if path.is_file() else None
-            if last is not None and now < next_release(series_id, last):
-                yield Fetched(path, "not due", last.date())
-                continue
-            content = web.get(f"{base_url}/graph/fredgraph.csv", {"id": series_id})
-            yield install(path, content, partial(_coverage, series_id))
+            download = partial(web.get, f"{base_url}/graph/fredgraph.csv", {"id": series_id})
+            following = partial(next_release, series_id)
+            yield install_if_due(path, now, partial(_coverage, series_id), following, download)
 
 
 def last_date(path: Path, series_id: str) -> pd.Timestamp:

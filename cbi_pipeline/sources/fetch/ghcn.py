@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from cbi_pipeline.progress import counted
 from cbi_pipeline.sources import ghcn, weather
-from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install
+from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install_if_due
 from cbi_pipeline.sources.fetch.web import Web
 
 BASE_URL: Final = "https://www.ncei.noaa.gov"
@@ -35,10 +36,6 @@ def fetch(
     with new_web() as web:
         for station_id, product in counted("fetch ghcn", products.items(), lambda item: item[0]):
             path = ghcn.path_of(data_dir, station_id)
-            last = ghcn.read_station(path)["date"].max() if path.is_file() else None
-            if last is not None and now < next_release(last, product):
-                yield Fetched(path, "not due", last.date())
-                continue
             asked = {
                 "dataset": "daily-summaries",
                 "stations": station_id,
@@ -49,7 +46,8 @@ def fetch(
                 "units": "metric",
                 "includeAttributes": "true",
             }
-            yield install(path, web.get(base_url + SERVICE, asked), _coverage)
+            following = partial(next_release, product=product)
+            yield install_if_due(path, now, _coverage, following, partial(web.get, base_url + SERVICE, asked))
 
 
 def next_release(last: pd.Timestamp, product: str) -> pd.Timestamp:

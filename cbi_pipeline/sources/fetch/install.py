@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
+
+import pandas as pd
 
 from cbi_pipeline import atomic
 from cbi_pipeline.errors import SourceError
@@ -33,6 +35,30 @@ class Fetched:
     path: Path
     outcome: Outcome
     last: date
+
+
+def install_if_due(
+    path: Path,
+    now: datetime,
+    read: Callable[[Path], Coverage],
+    next_release: Callable[[pd.Timestamp], datetime],
+    download: Callable[[], bytes],
+) -> Fetched:
+    """`install` what is downloaded, unless the present file has all that is published.
+
+    Args:
+        path, read: as of `install`.
+        now: with a time zone.
+        next_release: when what follows the last date of a file is expected.
+        download: asks the provider.
+
+    Raises:
+        SourceError: the present file cannot be read; or as `install` and the download do.
+    """
+    last = read(path).last if path.is_file() else None
+    if last is not None and now < next_release(pd.Timestamp(last)):
+        return Fetched(path, "not due", last)
+    return install(path, download(), read)
 
 
 def install(path: Path, content: bytes, read: Callable[[Path], Coverage]) -> Fetched:

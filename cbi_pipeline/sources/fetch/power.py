@@ -15,7 +15,7 @@ import pandas as pd
 
 from cbi_pipeline.progress import counted
 from cbi_pipeline.sources import power, weather
-from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install
+from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install_if_due
 from cbi_pipeline.sources.fetch.web import Web
 
 BASE_URL: Final = "https://power.larc.nasa.gov"
@@ -35,10 +35,6 @@ def fetch(
     with new_web() as web:
         for point in counted("fetch power", power.POINTS, lambda point: point.station):
             path = power.path_of(data_dir, point)
-            last = power.read_point(path, point)["date"].max() if path.is_file() else None
-            if last is not None and now < next_release(last):
-                yield Fetched(path, "not due", last.date())
-                continue
             asked = {
                 "parameters": ",".join(power.PARAMETERS),
                 "community": "AG",
@@ -49,7 +45,8 @@ def fetch(
                 "format": "JSON",
                 "time-standard": power.TIME_STANDARD,
             }
-            yield install(path, web.get(base_url + SERVICE, asked), partial(_coverage, point))
+            download = partial(web.get, base_url + SERVICE, asked)
+            yield install_if_due(path, now, partial(_coverage, point), next_release, download)
 
 
 def next_release(last: pd.Timestamp) -> pd.Timestamp:

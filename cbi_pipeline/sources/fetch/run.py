@@ -80,7 +80,7 @@ def _by_hand(feed: Feed) -> SourceError:
     return SourceError(
         feed.name,
         "Its files are not fetched.",
-        f"take them from {product.url} and put them into {product.folder}/.",
+        f"take them from {product.url} and put them in place: `cbi sources import {feed.name} FILE`.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from cbi_pipeline.sources import worldbank
-from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install
+from cbi_pipeline.sources.fetch.install import Coverage, Fetched, install_if_due
 from cbi_pipeline.sources.fetch.links import links_to
 from cbi_pipeline.sources.fetch.web import Web
 
@@ -28,14 +28,12 @@ def fetch(
         SourceError: the World Bank cannot be reached or serves another format; a file that is there stays.
     """
     path = data_dir / worldbank.FOLDER / worldbank.WORKBOOK
-    last = worldbank.read_workbook(path)["date"].max() if path.is_file() else None
-    if last is not None and now < next_release(last):
-        yield Fetched(path, "not due", last.date())
-        return
+    yield install_if_due(path, now, _coverage, next_release, lambda: _edition(new_web, base_url + PAGE))
+
+
+def _edition(new_web: Callable[[], Web], page_url: str) -> bytes:
     with new_web() as web:
-        page_url = base_url + PAGE
-        address = next(iter(links_to(web.get(page_url), page_url, re.compile(re.escape(worldbank.WORKBOOK)))))
-        yield install(path, web.get(address), _coverage)
+        return web.get(next(iter(links_to(web.get(page_url), page_url, re.compile(re.escape(worldbank.WORKBOOK))))))
 
 
 def next_release(last: pd.Timestamp) -> pd.Timestamp:

@@ -89,6 +89,34 @@ def rin_data(provider_dir: Path, months: slice = slice(None)) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def closing_stock(
+    provider_dir: Path, year: int, last: str = "2024-12", *, row: str = "TOTAL PALM OIL", gap: object = 0
+) -> bytes:
+    """The real stocks as MPOB's workbook of a year: two halves, under each month the year before and the year.
+
+    Args:
+        last: last month (YYYY-MM) that is reported.
+        gap: what stands in a month that is not reported yet.
+    """
+    rows = pd.read_csv(provider_dir / "mpob" / "stock_export_production_monthly.csv", dtype={"stock_t": "int64"})
+    stocks = {month[:7]: tonnes for month, tonnes in zip(rows["month"], rows["stock_t"], strict=True)}
+    names = ["JAN", "FEB", "MAR", "APR", "MAY", "JUNE", "JULY", "AUG", "SEPT", "OCT", "NOV", "DEC"]
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append([f"CLOSING STOCK OF OIL PALM PRODUCTS {year} (TONNES)"])
+    for first in (0, 6):
+        months = range(first, first + 6)
+        sheet.append(["PRODUCTS", *(cell for month in months for cell in (names[month], None)), "AVERAGE", None])
+        sheet.append([None, *[year - 1, year] * 7])
+        sheet.append(["CRUDE PALM OIL"])
+        keys = [f"{one}-{month + 1:02d}" for month in months for one in (year - 1, year)]
+        sheet.append([row, *(stocks[key] if key <= last else gap for key in keys)])
+        sheet.append([None])
+    packed = io.BytesIO()
+    book.save(packed)
+    return packed.getvalue()
+
+
 def page_with(*links: str) -> bytes:
     """A page of a provider that links to files, other links among them."""
     listed = "".join(f'<li><a class="link" href="{link}">file</a></li>' for link in links)

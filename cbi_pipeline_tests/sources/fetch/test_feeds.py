@@ -98,7 +98,7 @@ def test_fetch_says_what_came_what_failed_and_what_is_still_missing(
     assert "databento with DATABENTO_API_KEY (not set) adds" in result.output
     assert "has nothing yet of: cftc, yahoo, term_structure, worldbank, wasde, rfs, ghcn, power" in named.output
     assert "can do without: fcpo, emts, mpob" in result.output
-    failing = run_cbi("fetch", "mpob", "databento")
+    failing = run_cbi("fetch", "inmet", "databento")
     assert failing.exit_code == 1
-    assert "mpob: Its files are not fetched" in failing.output
+    assert "inmet: Its files are not fetched" in failing.output
     assert "set DATABENTO_API_KEY in the environment" in failing.output

@@ -23,6 +23,7 @@ from cbi_pipeline.sources.fetch import (
     feeds,
     fred,
     ghcn,
+    mpob,
     power,
     term_structure,
     wasde,
@@ -35,6 +36,7 @@ from cbi_pipeline_tests.sources.fetch.shapes import (
     as_gauge,
     carver_snapshots,
     chicago,
+    closing_stock,
     cot_back_history,
     ghcn_answer,
     oce_wasde,
@@ -58,6 +60,7 @@ MODULES = {
     "wasde": wasde,
     "emts": emts,
     "ghcn": ghcn,
+    "mpob": mpob,
     "power": power,
 }
 
@@ -116,6 +119,9 @@ class Internet:
             return "worldbank", pink_sheet(self.folder, slice(None, -1))
         if path == "/rindata_dec2024.csv":
             return "emts", rin_data(self.folder, slice(None, -1))
+        if path == mpob.REPORT:
+            year = int(asked.fields["val"][:4])
+            return "mpob", closing_stock(self.folder, year, "2024-11") if year >= 2022 else b"under construction"
         if path.startswith(wasde.FOLDER):
             span = re.search(r"data-(.+)\.(csv|zip)", name)
             first, last = span[1].split("-to-") if "-to-" in span[1] else (span[1], span[1])
@@ -192,7 +198,7 @@ def test_from_nothing_to_a_forecast_without_a_key(run_cbi, internet: Internet, t
     shown = result.output
     assert "ZL soybean oil, last trade date 2024-12-31" in shown
     assert "Without fcpo (futures_daily/FCPO) these features are missing: palm_price, palm_spread" in shown
-    assert "Without mpob (macro_series/MPOB_PALM_STOCKS)" in shown
+    assert "Without mpob" not in shown
     assert "databento with DATABENTO_API_KEY (not set) adds the most active contract" in shown
     for feed in MODULES:
         assert re.search(rf"fetch {feed}: done .* new", shown), feed

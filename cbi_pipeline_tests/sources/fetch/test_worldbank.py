@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from cbi_pipeline.errors import SourceError
+from cbi_pipeline.sources import provider_files
 from cbi_pipeline.sources import worldbank as parse
 from cbi_pipeline.sources.fetch import worldbank
 from cbi_pipeline_tests.sources.fetch.server import HTML_PAGE, Answer, Asked, quick_web, serving
@@ -95,7 +96,7 @@ def test_a_page_without_the_link_and_a_cut_connection_leave_no_file(tmp_path: Pa
 def test_a_workbook_that_unpacks_without_end_is_refused(
     tmp_path: Path, provider_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parse, "LARGEST_WORKBOOK_BYTES", 10_000)
+    monkeypatch.setattr(provider_files, "LARGEST_WORKBOOK_BYTES", 10_000)
     with (
         serving(_service(pink_sheet(provider_dir))) as server,
         pytest.raises(SourceError, match="no more than 10,000 bytes"),
