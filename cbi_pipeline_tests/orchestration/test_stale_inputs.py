@@ -35,6 +35,7 @@ def tick(instance, settings, cursor=None):
         return run_failures.evaluate_tick(context).cursor
 
 
+@pytest.mark.slow
 def test_a_source_that_the_model_needs_stops_the_forecast_with_one_alert(copied_settings, starter_tables):
     settings = copied_settings
     change_warehouse(settings, "DELETE FROM predictions")

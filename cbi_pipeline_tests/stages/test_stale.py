@@ -84,6 +84,7 @@ def test_a_published_row_stays_what_it_was(finished_run, copied_settings, starte
     assert [row.model_dump() for row in load_forecast_rows(reference)] == finished_run.outcome.forecast
 
 
+@pytest.mark.slow
 def test_a_missed_session_that_was_stale_is_passed_over_and_the_others_are_filled(
     copied_settings, starter_tables, monkeypatch, finished_run
 ):
