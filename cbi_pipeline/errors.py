@@ -6,6 +6,8 @@ reads it in a terminal or in a Dagster run log needs no second place to look.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class CbiError(Exception):
     """Base of all errors that CBI raises on purpose.
@@ -39,6 +41,18 @@ class FeatureError(CbiError):
 
 class ModelError(CbiError):
     """A model artifact is missing, altered or does not fit the features it is given."""
+
+
+class StaleInputsError(CbiError):
+    """Sources that a forecast needs are older than their maximum age: none was made.
+
+    Args:
+        stale: by label of each such source, what its newest known value describes.
+    """
+
+    def __init__(self, subject: str, rule: str, fix: str, stale: Mapping[str, str]) -> None:
+        super().__init__(subject, rule, fix)
+        self.stale = stale
 
 
 class WarehouseError(CbiError):

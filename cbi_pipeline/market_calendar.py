@@ -11,7 +11,7 @@ after soybean oil (13:15, 13:20 since 2015-07, 14:00 from 2012-05 to 2013-04) an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -101,6 +101,14 @@ def sessions(start: Day, end: Day) -> pd.DatetimeIndex:
     days = _all_sessions()
     first, last = days.searchsorted(_midnight(start), side="left"), days.searchsorted(_midnight(end), side="right")
     return days[first:last]
+
+
+def last_complete_session(moment: datetime) -> date:
+    """The last CBOT agriculture trade date that is complete at a moment."""
+    now = pd.Timestamp(moment)
+    today = now.tz_convert(EXCHANGE_ZONE).tz_localize(None).normalize()
+    days = sessions(today - pd.Timedelta(days=14), today)
+    return [day for day in days if as_of_time(day) <= now][-1].date()
 
 
 def is_session(day: Day) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +197,19 @@ def test_as_of_is_14_00_chicago_in_winter_and_summer() -> None:
 def test_trade_date_of_a_moment(moment: str, trade_date: str) -> None:
     found = market_calendar.trade_dates(pd.DatetimeIndex([pd.Timestamp(moment, tz="UTC")]))
     assert list(found) == [pd.Timestamp(trade_date)]
+
+
+@pytest.mark.parametrize(
+    ("moment", "session"),
+    [
+        ("2024-12-03T20:00", "2024-12-03"),  # 14:00 in winter
+        ("2024-12-03T19:59", "2024-12-02"),
+        ("2024-07-02T19:00", "2024-07-02"),  # 14:00 in summer
+        ("2024-12-04T03:00", "2024-12-03"),  # 21:00, a day ahead in UTC
+        ("2024-12-01T12:00", "2024-11-29"),  # Sunday
+        ("2007-01-03T19:00", "2006-12-29"),  # after a closure of five days
+    ],
+)
+def test_the_last_session_that_is_complete(moment: str, session: str) -> None:
+    found = market_calendar.last_complete_session(datetime.fromisoformat(moment).replace(tzinfo=UTC))
+    assert found == date.fromisoformat(session)

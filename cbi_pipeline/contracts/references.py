@@ -143,12 +143,18 @@ class ModelRef(Reference):
 
 
 class PredictionsRef(ArtifactRef):
-    """Forecast rows of one trade date or of several, ready to be published."""
+    """Forecast rows of one trade date or of several, ready to be published.
+
+    `made_without` says which sources were too old for which forecasts, `refused` for which missed trade dates there is
+    none because the model needs such a source.
+    """
 
     first_as_of_date: date
     as_of_date: date
     model_version: str
     rows: int
+    made_without: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 class WarehouseRef(Reference):

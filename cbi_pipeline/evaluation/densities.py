@@ -37,7 +37,8 @@ DENSITIES: Final[tuple[Density, ...]] = (NORMAL, *RIVALS)
 LEVEL: Final = 0.05
 """Probability that any candidate without merit replaces the normal at one horizon on one day of choice."""
 
-_BY_NETWORK: Final = ("network", "network_calibrated")
+BY_NETWORK: Final[tuple[Density, ...]] = ("network", "network_calibrated")
+"""Those for which the network's quantile heads count."""
 _CALIBRATED: Final = ("calibrated", "network_calibrated")
 
 
@@ -69,7 +70,7 @@ def served_quantiles(served: ServedDensity, normal: np.ndarray, offsets: np.ndar
     Returns:
         [n, 7] log price, each row ascending, the median unchanged.
     """
-    own = _network_quantiles(normal, offsets) if served.density in _BY_NETWORK else normal
+    own = _network_quantiles(normal, offsets) if served.density in BY_NETWORK else normal
     if served.corrections is None:
         return own
     return corrected_quantiles(own, np.broadcast_to(served.corrections, (len(own), len(served.corrections))))
@@ -164,7 +165,7 @@ def serving_densities(candidates: Mapping[Density, pd.DataFrame], day: pd.Timest
     for horizon in HORIZONS_MONTHS:
         choice = choose_density(candidates, horizon, day)
         if choice.density in _CALIBRATED:
-            uncorrected = candidates["network" if choice.density in _BY_NETWORK else NORMAL]
+            uncorrected = candidates["network" if choice.density in BY_NETWORK else NORMAL]
             found = corrections_on(uncorrected[uncorrected["horizon_months"] == horizon], day)
             earned = tuple(found["correction"]) if found["applied"].all() else None
             choice = choice.model_copy(update={"corrections": earned})

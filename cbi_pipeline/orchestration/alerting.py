@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cbi_pipeline.orchestration.assets.serving import INPUTS, STALE
 from cbi_pipeline.orchestration.checks.raw import REACH
 from cbi_pipeline.orchestration.checks.stopping import described, stopping_checks
 from cbi_pipeline.orchestration.jobs import SESSION_TAG
@@ -90,9 +91,11 @@ def alert_of_run(context: dg.RunFailureSensorContext) -> "Alert":
     root = run.tags.get(_ROOT, run.run_id)
     look = f"`cbi ui`, then http://127.0.0.1:3000/runs/{run.run_id}"
     checks = stopping_checks(instance, run.run_id)
-    stale = next((check for check in checks if check.check_name == REACH), None)
-    if stale is not None:
-        return _stale_data(stale, look)
+    for check in checks:
+        if check.check_name == REACH:
+            return _stale_data(check, look)
+        if check.check_name == INPUTS:
+            return _stale_inputs(check, look)
     not_done = _not_written(instance, run.run_id)
     if checks:
         return Alert(
@@ -116,6 +119,20 @@ def _stale_data(check: "AssetCheckEvaluation", look: str) -> "Alert":
         happened=f"the data are stale, they end on {last}\n{check.description}",
         not_done=f"any forecast after {last}. Until newer data are there, scheduled runs stop without another message.",
         look=f"`cbi bundle list` shows the bundles that are there, `cbi sources status` the age of each source; {look}",
+    )
+
+
+def _stale_inputs(check: "AssetCheckEvaluation", look: str) -> "Alert":
+    """One alert for the same newest values of the same sources, however many runs they stop."""
+    from cbi_pipeline.alerts import Alert
+
+    ends = check.metadata[STALE].value
+    return Alert(
+        key=f"stale-inputs/{ends}",
+        happened=f"sources that the model needs are stale: {ends}\n{_short(check.description or '')}",
+        not_done="any forecast: none was made, none was written. Until newer data are there, runs stop without another "
+        "message.",
+        look=f"`cbi sources status` shows the age of each source, `cbi bundle list` the bundles that are there; {look}",
     )
 
 

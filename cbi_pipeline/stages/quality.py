@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from cbi_pipeline import market_calendar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cbi_pipeline.features.declarations import Input
+    from cbi_pipeline.features.validation.staleness import SourceAge
     from cbi_pipeline.warehouse.base import Warehouse
 
 
@@ -51,6 +52,16 @@ def publish_data_quality(
         if not source.history_only
     ]
     return table_reference(DATA_QUALITY.name, warehouse, warehouse.merge(DATA_QUALITY.name, rows))
+
+
+def source_ages_at(table: RawTableRef, day: date) -> list[SourceAge]:
+    """How old every source of a raw table is at the close of a day."""
+    import pandas as pd
+
+    from cbi_pipeline.features.validation.staleness import SOURCES, source_ages
+
+    sources = [source for source in SOURCES if source.table == table.table]
+    return source_ages(load_raw_tables([table]), pd.Timestamp(day), sources)
 
 
 def publish_feature_importance(selection: SelectionRef, warehouse: Warehouse, *, run_id: str) -> WarehouseRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,15 +23,18 @@ from cbi_pipeline.settings import Settings
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.raw import load_raw_tables
+from cbi_pipeline.stages.stale import stale_inputs_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cbi_pipeline.registry.artifacts import LoadedModel
     from cbi_pipeline.registry.champion import Champion
+    from cbi_pipeline.stale_inputs import StaleInput
     from cbi_pipeline.warehouse.base import Warehouse
 
 FORECAST_STAGE = "forecast"
+_MARKET_TABLES = ("futures_daily", "futures_curve", "macro_series", "fundamentals")
 _ROWS = "forecast_rows.json"
 _PUBLISHED_SQL = """
 SELECT * FROM predictions
@@ -57,8 +60,11 @@ def predict(
     Without `days` these are the last one and, before it, every session that has passed since the newest forecast in the
     warehouse, as far back as the model can tell. Rows that are published already are handed on as they stand.
 
+    Each date is judged as of its own close. A missed one for which an input was stale that the model needs is passed
+    over: what was not known then is never known then.
+
     Args:
-        raw: futures_daily, futures_curve, macro_series, fundamentals.
+        raw: every raw table.
         days: first and last trade date to forecast.
 
     Returns:
@@ -66,12 +72,14 @@ def predict(
 
     Raises:
         ModelError: no champion, or it was altered, or reads other features, or was fitted on data of an asked day.
+        StaleInputsError: the newest date, or one of `days`, needs a source that is beyond its maximum age.
         BundleError: features and raw tables come from different bundles.
         WarehouseError: a published forecast of a date and this model has other numbers.
     """
     from cbi_pipeline.evaluation.benchmarks import prepare_market
     from cbi_pipeline.inference import forecast_rows
     from cbi_pipeline.registry.champion import load_serving
+    from cbi_pipeline.stale_inputs import is_needed, made_without, refusal
 
     progress.report(FORECAST_STAGE, 0, 1)
     if {features.dataset_version} != {reference.dataset_version for reference in raw}:
@@ -81,10 +89,16 @@ def predict(
             "materialise raw tables, curated_features and daily_predictions together, or run `cbi predict`.",
         )
     model, champion = load_serving(models_dir)
-    frame, market = load_features(features), prepare_market(load_raw_tables(raw))
+    frame = load_features(features)
+    market = prepare_market(load_raw_tables(reference for reference in raw if reference.table in _MARKET_TABLES))
     statuses, created_at = _statuses(model, champion, raw[0], settings), datetime.now(UTC)
     asked = _sessions_between(frame.index, *days) if days else _missed_sessions(frame.index, model, warehouse)
     _require_unseen(model, asked[0].date())
+    stale = stale_inputs_of(model, frame, market.inputs, raw, asked)
+    refused = [day for day in asked if is_needed(stale[day])]
+    if refused and (days or refused[-1] == asked[-1]):
+        raise refusal(stale[refused[-1]], refused[-1], model.model_version)
+    asked = [day for day in asked if day not in refused]
     made: list[ForecastRow] = []
     for number, day in enumerate(asked):
         progress.report(FORECAST_STAGE, number, len(asked), str(day.date()))
@@ -93,7 +107,7 @@ def predict(
             frame,
             market,
             as_of=day,
-            status=statuses,
+            status={h: _held(statuses[h], made_without(stale[day], h)) for h in HORIZONS_MONTHS},
             dataset_version=features.dataset_version,
             code_commit=code_commit(),
             run_id=run_id,
@@ -116,9 +130,12 @@ def predict(
         as_of_date=last,
         model_version=model.model_version,
         rows=len(rows),
+        made_without=tuple(_named(stale, asked)),
+        refused=tuple(_named(stale, refused)),
     )
     span = str(last) if first == last else f"{first} to {last}, {len(asked)} sessions"
-    progress.finish(FORECAST_STAGE, f"{len(HORIZONS_MONTHS)} horizons as of {span}", reused=reference.reused)
+    none = f"; none as of {', '.join(str(day.date()) for day in refused)}, stale inputs" if refused else ""
+    progress.finish(FORECAST_STAGE, f"{len(HORIZONS_MONTHS)} horizons as of {span}{none}", reused=reference.reused)
     return reference, records[-len(HORIZONS_MONTHS) :]
 
 
@@ -181,6 +198,20 @@ def _statuses(
     return {
         h: evaluate_status(by_horizon.get(str(h), {}), targets, stale="; ".join(hold) or None) for h in HORIZONS_MONTHS
     }
+
+
+def _held(status: tuple[Status, list[str]], without: list[str]) -> tuple[Status, list[str]]:
+    """The status of a forecast that was made without stale sources, for these reasons."""
+    return ("HOLD", [*without, *status[1]]) if without else status
+
+
+def _named(stale: Mapping[pd.Timestamp, Sequence[StaleInput]], days: Sequence[pd.Timestamp]) -> Iterator[str]:
+    """One line for each of the days that has stale sources."""
+    from cbi_pipeline.stale_inputs import described
+
+    for day in days:
+        if stale[day]:
+            yield f"{day.date()}: {', '.join(dict.fromkeys(described(one.source) for one in stale[day]))}"
 
 
 def why_not_judged(champion: Champion) -> str | None:

@@ -50,7 +50,7 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
         {"bakeoff_winner", "scorecard", "curated_features", "fitted_anchor", "fitted_scaler", "feature_selection"},
     ),
     "champion": ("serving", {"pytorch"}, {"candidate", "bakeoff_winner", "scorecard"}),
-    "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | MARKET),
+    "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | RAW),
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
     "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
     "warehouse/scorecards": ("warehouse", {"duckdb"}, {"scorecard", "bakeoff_winner"}),
@@ -172,18 +172,19 @@ def test_jobs_run_in_this_process(definitions, job):
 def test_checks_block_what_comes_after(graph):
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
     assert checks == {
-        *((name, "rows_make_sense") for name in RAW),
+        *((name, check) for name in RAW for check in ("rows_make_sense", "data_are_recent")),
         ("raw_futures_daily", "data_reach_the_session"),
         ("curated_features", "features_are_locked"),
         *(("curated_features", name) for name in FEATURE_VALIDATION),
         ("trained_models", "every_cell_trained"),
         ("scorecard", "every_entry_is_scored_at_every_horizon"),
         *(("scorecard", gate) for gate in GATES),
+        ("daily_predictions", "inputs_are_fresh"),
         ("warehouse/predictions", "stored_rows_equal_the_forecast"),
     }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
-        assert spec.blocking is (key.name not in (QUALITY, "rows_make_sense")), key
+        assert spec.blocking is (key.name not in (QUALITY, "rows_make_sense", "data_are_recent")), key
         assert len(spec.description) > 20
 
 

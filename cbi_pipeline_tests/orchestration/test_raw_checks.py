@@ -1,5 +1,5 @@
-"""The checks of the raw tables: the warnings recorded in the bundle that the run works on, yellow, with their rows; and
-whether its prices reach the session that a scheduled run is for."""
+"""The checks of the raw tables: the warnings recorded in the bundle that the run works on, yellow, with their rows; how
+old its data are; and whether its prices reach the session that a scheduled run is for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.read import read_manifest
 from cbi_pipeline.bundle.sense import judge
 from cbi_pipeline.definitions import build_definitions
-from cbi_pipeline.orchestration.checks.raw import NAME, REACH
+from cbi_pipeline.orchestration.checks.raw import NAME, REACH, RECENT
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
 from cbi_pipeline.orchestration.jobs import SESSION_TAG
 from cbi_pipeline.orchestration.metadata import RAW_ASSET_NAMES
@@ -76,6 +76,43 @@ def test_warnings_are_shown_with_their_rows_and_stop_nothing(new_settings, start
 
 
 END_OF_STARTER = read_manifest(STARTER).window.last_trade_date
+
+
+def ages(result):
+    """By table: whether its check passed, its severity, its description, and the age of each source in days."""
+    return {
+        check.asset_key.to_user_string().removeprefix("raw_"): (
+            check.passed,
+            check.severity,
+            check.description,
+            {record.data["source"]: record.data["age"] for record in check.metadata["sources"].records},
+        )
+        for check in result.get_asset_check_evaluations()
+        if check.check_name == RECENT
+    }
+
+
+def test_the_last_dates_in_the_data_are_judged_not_when_they_were_materialised(new_settings):
+    found = ages(run_raw(new_settings, **{SESSION_TAG: str(END_OF_STARTER)}))
+    assert set(found) == set(RAW_ASSET_NAMES)
+    passed, severity, description, curve = found["futures_curve"]
+    assert (passed, severity, curve) == (False, dg.AssetCheckSeverity.WARN, {"ZL": "397 days"})
+    assert description == "on 2024-12-31 beyond their maximum age: ZL: 397 days (at most 7)"
+    assert all(check[0] for table, check in found.items() if table != "futures_curve")
+    assert found["futures_daily"][3] == dict.fromkeys(("ZL", "ZS", "ZM", "CL", "HO", "FCPO"), "0 days")
+    assert found["fundamentals"][3]["wasde_us_soybean_oil_use_total"] == "21 days"
+
+
+def test_old_data_are_yellow_whenever_they_were_materialised_and_stop_nothing(new_settings):
+    """The run is for no session, so that the last complete one counts."""
+    result = run_raw(new_settings)
+    assert result.success
+    found = ages(result)
+    today = market_calendar.last_complete_session(datetime.now(UTC))
+    for table, (passed, severity, description, _) in found.items():
+        assert (passed, severity) == (table == "policy" and passed, dg.AssetCheckSeverity.WARN), table
+        assert passed or description.startswith(f"on {today} beyond their maximum age: ")
+    assert found["futures_daily"][3]["ZL"] == f"{(today - END_OF_STARTER).days} days"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from cbi_pipeline.inference import forecast_rows
 from cbi_pipeline.market_calendar import calendar_phases
 from cbi_pipeline.modeling.config import TrainingConfig
 from cbi_pipeline.modeling.training import reference_forecast
+from cbi_pipeline.orchestration.metadata import RAW_ASSET_NAMES
 from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.registry.artifacts import load_model
@@ -55,10 +56,7 @@ def forecast(model, features, market, day):
 
 def predict(settings, days=None, **values):
     """`stages.predict` on the references of a finished project."""
-    raw = tuple(
-        load_reference(settings, f"raw_{name}", RawTableRef)
-        for name in ("futures_daily", "futures_curve", "macro_series", "fundamentals")
-    )
+    raw = tuple(load_reference(settings, asset_name, RawTableRef) for asset_name in RAW_ASSET_NAMES.values())
     return stages.predict(
         load_reference(settings, "curated_features", FeaturesRef),
         raw,

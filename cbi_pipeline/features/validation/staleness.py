@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -20,6 +21,30 @@ LONGEST_CLOSURE: Final = pd.Timedelta(days=14)
 """No stretch without a CBOT session is nearly as long."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceAge:
+    """How old a source was at the close of a trade date.
+
+    Attributes:
+        newest: what its newest value known then describes; None if no value was known.
+        age_days: from there to the trade date.
+    """
+
+    source: Input
+    newest: date | None
+    age_days: int | None
+
+    @property
+    def too_old(self) -> bool:
+        """Whether it is beyond its maximum age, or has no value at all."""
+        return self.age_days is None or self.age_days > self.source.maximum_age_days
+
+    @property
+    def age(self) -> str:
+        """In words."""
+        return "no value" if self.age_days is None else f"{self.age_days} days"
+
+
 def check_staleness(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame], last_trade_date: date) -> list[Finding]:
     """Errors: ZL does not reach the last session that the bundle covers, or its close is missing there.
     Warnings: each other source beyond its maximum age, and each feature missing on the last row for another reason.
@@ -35,16 +60,17 @@ def check_staleness(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame], las
     check_frame(frame)
     last = frame.index[-1]
     missing = frame.columns[frame.iloc[-1].isna()]
-    stale = _stale_sources(tables, last)
+    stale = stale_sources(tables, last, [source for source in SOURCES if source != ZL])
     findings = _zl(frame, tables, last_trade_date)
     explained: set[str] = set()
-    for source, age, newest in stale:
+    for found in stale:
+        source, newest = found.source, found.newest or "no date at all"
         names = [feature.name for feature in CATALOGUE if source in feature.inputs and feature.name in missing]
         explained |= set(names)
         reason = f"The newest value known on {last.date()} describes {newest}; " + (
             f"missing on the last row: {', '.join(names)}." if names else "no feature of the last row is missing."
         )
-        findings.append(Finding(CHECK, "warning", source.label, age, f"{source.maximum_age_days} days", reason))
+        findings.append(Finding(CHECK, "warning", source.label, found.age, f"{source.maximum_age_days} days", reason))
     findings += [
         Finding(
             CHECK,
@@ -80,21 +106,28 @@ def _zl(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame], last_trade_date
     return findings
 
 
-def _stale_sources(tables: Mapping[str, pd.DataFrame], last: pd.Timestamp) -> list[tuple[Input, str, str]]:
-    """Sources too old at 14:00 Chicago of `last`: age in words, and the newest event date known then."""
-    sources = [source for source in SOURCES if source != ZL and not source.history_only]
+def stale_sources(tables: Mapping[str, pd.DataFrame], day: pd.Timestamp, sources: Iterable[Input]) -> list[SourceAge]:
+    """Those of `source_ages` that were too old."""
+    return [age for age in source_ages(tables, day, sources) if age.too_old]
+
+
+def source_ages(tables: Mapping[str, pd.DataFrame], day: pd.Timestamp, sources: Iterable[Input]) -> list[SourceAge]:
+    """How old each source was at 14:00 Chicago of a day; a history that another source goes on from has no age.
+
+    Args:
+        tables: raw tables of the sources, by name.
+    """
+    sources = [source for source in sources if not source.history_only]
     newest_of = {
-        (table, column, event): _newest_known(tables[table], column, event, last)
+        (table, column, event): _newest_known(tables[table], column, event, day)
         for table, column, event in dict.fromkeys((s.table, s.column, s.event_date) for s in sources)
     }
-    found = []
+    ages = []
     for source in sources:
         newest = newest_of[source.table, source.column, source.event_date].get(source.key)
-        if newest is None:
-            found.append((source, "no value", "no date at all"))
-        elif (age := (last - newest).days) > source.maximum_age_days:
-            found.append((source, f"{age} days", str(newest.date())))
-    return found
+        known = None if newest is None else (newest.date(), (day - newest).days)
+        ages.append(SourceAge(source, *(known or (None, None))))
+    return ages
 
 
 def _newest_known(table: pd.DataFrame, column: str, event: str, last: pd.Timestamp) -> dict[str, pd.Timestamp]:

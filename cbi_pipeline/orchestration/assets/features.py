@@ -3,6 +3,7 @@
 import dagster as dg
 
 from cbi_pipeline.contracts.references import FeaturesRef, FoldsRef, RawTableRef
+from cbi_pipeline.orchestration.freshness import EVERY_SESSION
 from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, feature_lineage, feature_schema, table
 from cbi_pipeline.orchestration.resources import ArtifactStoreResource, SettingsResource
 from cbi_pipeline.profiles import get_profile
@@ -15,6 +16,7 @@ _ALL_RAW = {name: dg.AssetIn(RAW_ASSET_NAMES[name]) for name in RAW_ASSET_NAMES}
     kinds={"pandas", "parquet"},
     owners=OWNERS,
     ins=_ALL_RAW,
+    freshness_policy=EVERY_SESSION,
     metadata={"dagster/column_schema": feature_schema(), "dagster/column_lineage": feature_lineage()},
 )
 def curated_features(

@@ -6,6 +6,7 @@ import dagster as dg
 
 from cbi_pipeline.contracts.references import RawTableRef
 from cbi_pipeline.contracts.tables import RAW_TABLES
+from cbi_pipeline.orchestration.freshness import EVERY_SESSION
 from cbi_pipeline.orchestration.jobs import DATASET_VERSION_TAG
 from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, raw_table_schema
 from cbi_pipeline.orchestration.resources import BundleStoreResource
@@ -22,6 +23,7 @@ from cbi_pipeline.orchestration.resources import BundleStoreResource
             kinds={"parquet"},
             owners=OWNERS,
             is_required=False,
+            freshness_policy=EVERY_SESSION,
             metadata={"dagster/column_schema": raw_table_schema(RAW_TABLES[table])},
         )
         for table, asset_name in RAW_ASSET_NAMES.items()

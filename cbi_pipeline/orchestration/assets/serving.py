@@ -1,5 +1,6 @@
 """The champion, refitted on all data, and the forecasts it makes."""
 
+from collections.abc import Iterator
 from datetime import date
 
 import dagster as dg
@@ -14,7 +15,9 @@ from cbi_pipeline.contracts.references import (
     SelectionRef,
     WinnerRef,
 )
+from cbi_pipeline.errors import StaleInputsError
 from cbi_pipeline.orchestration.assets.training import training_run
+from cbi_pipeline.orchestration.freshness import EVERY_SESSION
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import (
     DEVICE_POOL,
@@ -94,6 +97,12 @@ def _described(model: ModelRef) -> dict[str, dg.MetadataValue | str | bool]:
     }
 
 
+INPUTS = "inputs_are_fresh"
+"""Check of `daily_predictions`, made before anything is forecast: who asks is the model that serves at that moment."""
+STALE = "stale"
+"""Metadata of that check: each source that stopped it, with what its newest value describes."""
+
+
 class ForecastDays(dg.Config):
     """Which trade dates to forecast: `first` to `last`; without them the newest, and those missed before it."""
 
@@ -106,7 +115,22 @@ class ForecastDays(dg.Config):
         return (given[0], given[1]) if given else None
 
 
-@dg.asset(group_name="serving", kinds={"pandas"}, owners=OWNERS, deps=[champion])
+@dg.asset(
+    group_name="serving",
+    kinds={"pandas"},
+    owners=OWNERS,
+    deps=[champion],
+    freshness_policy=EVERY_SESSION,
+    check_specs=[
+        dg.AssetCheckSpec(
+            INPUTS,
+            asset="daily_predictions",
+            blocking=True,
+            description="No source that the model reads is beyond its maximum age at the close of a trade date. Red: "
+            "there is no forecast without it, and none is made. Yellow: the forecast is made without it, and says so.",
+        )
+    ],
+)
 def daily_predictions(
     context: dg.AssetExecutionContext,
     config: ForecastDays,
@@ -114,27 +138,36 @@ def daily_predictions(
     raw_futures_daily: RawTableRef,
     raw_futures_curve: RawTableRef,
     raw_macro_series: RawTableRef,
+    raw_cot_weekly: RawTableRef,
+    raw_weather_daily: RawTableRef,
+    raw_policy: RawTableRef,
     raw_fundamentals: RawTableRef,
     artifact_store: ArtifactStoreResource,
     model_registry: ModelRegistryResource,
     warehouse: WarehouseResource,
     run_settings: SettingsResource,
-) -> dg.Output[PredictionsRef]:
+) -> Iterator[dg.AssetCheckResult | dg.Output[PredictionsRef]]:
     """Forecasts of the newest trade date, and of those missed before it, with quantiles, status and its reasons."""
     from cbi_pipeline import stages
 
-    raw = (raw_futures_daily, raw_futures_curve, raw_macro_series, raw_fundamentals)
-    reference, rows = stages.predict(
-        curated_features,
-        raw,
-        settings=run_settings.load(),
-        run_id=context.run.run_id,
-        store=artifact_store.open(),
-        models_dir=model_registry.path,
-        warehouse=warehouse.open(),
-        days=config.span(),
-    )
-    return dg.Output(
+    prices, others = (raw_futures_daily, raw_futures_curve), (raw_cot_weekly, raw_weather_daily, raw_policy)
+    try:
+        reference, rows = stages.predict(
+            curated_features,
+            (*prices, raw_macro_series, raw_fundamentals, *others),
+            settings=run_settings.load(),
+            run_id=context.run.run_id,
+            store=artifact_store.open(),
+            models_dir=model_registry.path,
+            warehouse=warehouse.open(),
+            days=config.span(),
+        )
+    except StaleInputsError as refused:
+        ends = ", ".join(f"{source} ends on {newest}" for source, newest in sorted(refused.stale.items()))
+        yield dg.AssetCheckResult(passed=False, check_name=INPUTS, description=str(refused), metadata={STALE: ends})
+        raise
+    yield _freshness(reference)
+    yield dg.Output(
         reference,
         metadata={
             "dagster/row_count": reference.rows,
@@ -144,4 +177,19 @@ def daily_predictions(
             "already_published": reference.reused,
             "forecast": table(rows),
         },
+    )
+
+
+def _freshness(forecasts: PredictionsRef) -> dg.AssetCheckResult:
+    """Yellow where a forecast was made without a source, or none could be made of a session that was missed."""
+    parts = [
+        *(f"made without a source: {line}" for line in forecasts.made_without),
+        *(f"no forecast: {line}" for line in forecasts.refused),
+    ]
+    return dg.AssetCheckResult(
+        passed=not parts,
+        check_name=INPUTS,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(parts) or None,
+        metadata={"sessions without a forecast": len(forecasts.refused)},
     )

@@ -30,6 +30,7 @@ from cbi_pipeline.contracts.warehouse import (
 )
 from cbi_pipeline.contracts.warehouse_views import LATEST_FORECAST, WAREHOUSE_VIEWS, WarehouseView
 from cbi_pipeline.orchestration.cells import Cells
+from cbi_pipeline.orchestration.freshness import EVERY_SESSION
 from cbi_pipeline.orchestration.metadata import (
     OWNERS,
     RAW_ASSET_NAMES,
@@ -74,7 +75,7 @@ def _output(reference: WarehouseRef, **metadata: dg.MetadataValue) -> dg.Output[
     )
 
 
-@_asset(PREDICTIONS)
+@_asset(PREDICTIONS, freshness_policy=EVERY_SESSION)
 def predictions(daily_predictions: PredictionsRef, warehouse: WarehouseResource) -> dg.Output[WarehouseRef]:
     """Publish the forecast rows; rows that are already there stay as they are."""
     from cbi_pipeline import stages

@@ -1,10 +1,10 @@
-"""Checks of the raw tables: the warnings of the sense rules, and whether prices reach the session of a scheduled run.
+"""Checks of the raw tables: the warnings of the sense rules, how old the data are, whether prices reach the session.
 
 An error of a sense rule refuses the bundle before an asset exists; its warnings show yellow, with the rows, and stop
 nothing. One check a table: raw tables can be materialised one by one.
 """
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
@@ -15,6 +15,7 @@ from cbi_pipeline.orchestration.metadata import RAW_ASSET_NAMES, table
 from cbi_pipeline.orchestration.resources import SettingsResource
 
 NAME = "rows_make_sense"
+RECENT = "data_are_recent"
 REACH = "data_reach_the_session"
 _NAMED = 5
 
@@ -38,6 +39,42 @@ def _check(asset_name: str) -> dg.AssetChecksDefinition:
         )
 
     return rows_make_sense
+
+
+def _recent(asset_name: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=asset_name,
+        name=RECENT,
+        description="The last date of every source in the data, whenever they were materialised, is within its maximum "
+        "age at the session that the run is for, else at the last session that is complete.",
+    )
+    def data_are_recent(context: dg.AssetCheckExecutionContext, reference: RawTableRef) -> dg.AssetCheckResult:
+        from cbi_pipeline.market_calendar import last_complete_session
+        from cbi_pipeline.stages.quality import source_ages_at
+
+        asked = context.run.tags.get(SESSION_TAG)
+        day = date.fromisoformat(asked) if asked else last_complete_session(datetime.now(UTC))
+        ages = source_ages_at(reference, day)
+        old = [f"{one.source.key}: {one.age} (at most {one.source.maximum_age_days})" for one in ages if one.too_old]
+        return dg.AssetCheckResult(
+            passed=not old,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"on {day} beyond their maximum age: {', '.join(old)}" if old else None,
+            metadata={
+                "day": str(day),
+                "sources": table(
+                    {
+                        "source": one.source.key,
+                        "last date": str(one.newest),
+                        "age": one.age,
+                        "maximum age": f"{one.source.maximum_age_days} days",
+                    }
+                    for one in ages
+                ),
+            },
+        )
+
+    return data_are_recent
 
 
 def _named(days: list[str]) -> str:
@@ -77,4 +114,7 @@ def data_reach_the_session(
     )
 
 
-RAW_CHECKS = [*(_check(asset_name) for asset_name in RAW_ASSET_NAMES.values()), data_reach_the_session]
+RAW_CHECKS = [
+    *(check(asset_name) for check in (_check, _recent) for asset_name in RAW_ASSET_NAMES.values()),
+    data_reach_the_session,
+]
