@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Final, Literal
 
 import numpy as np
@@ -88,8 +89,8 @@ class LiveFigure:
     high: float | None
     n: int
     n_eff: float
-    first_day: pd.Timestamp | None
-    last_day: pd.Timestamp | None
+    first_day: date | None
+    last_day: date | None
     windows: int
     periods: float
     judged: bool
@@ -275,8 +276,8 @@ def _figure(one: _Horizon, metric: str, low: float, high: float) -> LiveFigure:
         high=_known(high),
         n=len(days),
         n_eff=effective_n(len(days), one.months),
-        first_day=days.iloc[0] if len(days) else None,
-        last_day=days.iloc[-1] if len(days) else None,
+        first_day=days.iloc[0].date() if len(days) else None,
+        last_day=days.iloc[-1].date() if len(days) else None,
         windows=len(one.windows),
         periods=one.periods,
         judged=judged,

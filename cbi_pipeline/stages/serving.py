@@ -13,6 +13,7 @@ from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.forecast import ForecastRow, Status
 from cbi_pipeline.contracts.references import (
     FeaturesRef,
+    LiveSkillRef,
     PredictionsRef,
     RawTableRef,
 )
@@ -50,6 +51,7 @@ def predict(
     store: ArtifactStore,
     models_dir: Path,
     warehouse: Warehouse,
+    live: LiveSkillRef | None,
     days: tuple[date, date] | None = None,
 ) -> tuple[PredictionsRef, list[dict[str, Any]]]:
     """Forecast trade dates of the features with the champion alias, verified.
@@ -59,6 +61,7 @@ def predict(
 
     Args:
         raw: futures_daily, futures_curve, macro_series, fundamentals.
+        live: what became of earlier forecasts, by the same bundle and for the same model, or the rows are on HOLD.
         days: first and last trade date to forecast.
 
     Returns:
@@ -83,6 +86,7 @@ def predict(
     model, champion = load_serving(models_dir)
     frame, market = load_features(features), prepare_market(load_raw_tables(raw))
     statuses, created_at = _statuses(model, champion, raw[0], settings), datetime.now(UTC)
+    statuses = _held_by_live(statuses, live, features.dataset_version, model.model_version)
     asked = _sessions_between(frame.index, *days) if days else _missed_sessions(frame.index, model, warehouse)
     _require_unseen(model, asked[0].date())
     made: list[ForecastRow] = []
@@ -180,6 +184,23 @@ def _statuses(
     by_horizon = model.metrics["by_horizon"]
     return {
         h: evaluate_status(by_horizon.get(str(h), {}), targets, stale="; ".join(hold) or None) for h in HORIZONS_MONTHS
+    }
+
+
+def _held_by_live(
+    statuses: dict[int, tuple[Status, list[str]]], live: LiveSkillRef | None, dataset_version: str, model_version: str
+) -> dict[int, tuple[Status, list[str]]]:
+    """The statuses, on HOLD where matured forecasts or the inputs of the model are a reason for it.
+
+    An evaluation of other data or of another model says nothing of these, which is a reason too.
+    """
+    if live is None or (live.dataset_version, live.model_version) != (dataset_version, model_version):
+        why = f"live errors of {model_version} were not evaluated on {dataset_version}"
+        return {horizon: ("HOLD", [why, *reasons]) for horizon, (_, reasons) in statuses.items()}
+    held = {horizon: [*live.errors[horizon], *live.inputs] for horizon in statuses}
+    return {
+        horizon: ("HOLD" if held[horizon] else status, [*held[horizon], *reasons])
+        for horizon, (status, reasons) in statuses.items()
     }
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 from cbi_pipeline.contracts.references import (
     FeaturesRef,
     FoldsRef,
+    LiveSkillRef,
     ModelRef,
     PredictionsRef,
     RawTableRef,
@@ -106,11 +107,18 @@ class ForecastDays(dg.Config):
         return (given[0], given[1]) if given else None
 
 
-@dg.asset(group_name="serving", kinds={"pandas"}, owners=OWNERS, deps=[champion])
+@dg.asset(
+    group_name="serving",
+    kinds={"pandas"},
+    owners=OWNERS,
+    deps=[champion],
+    ins={"live_skill": dg.AssetIn(["warehouse", "live_skill"])},
+)
 def daily_predictions(
     context: dg.AssetExecutionContext,
     config: ForecastDays,
     curated_features: FeaturesRef,
+    live_skill: LiveSkillRef,
     raw_futures_daily: RawTableRef,
     raw_futures_curve: RawTableRef,
     raw_macro_series: RawTableRef,
@@ -132,6 +140,7 @@ def daily_predictions(
         store=artifact_store.open(),
         models_dir=model_registry.path,
         warehouse=warehouse.open(),
+        live=live_skill,
         days=config.span(),
     )
     return dg.Output(
