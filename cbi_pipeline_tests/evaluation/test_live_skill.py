@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
-from cbi_pipeline.evaluation.benchmarks import Market, fold_anchor, forecast_frame, scored_dates
 from cbi_pipeline.evaluation.live_skill import (
     FIGURES,
     JUDGED,
@@ -19,35 +18,19 @@ from cbi_pipeline.evaluation.live_skill import (
     window_figures,
 )
 from cbi_pipeline.evaluation.metrics import coverage, metrics_of
-from cbi_pipeline.modeling.anchor import anchor_log_return
-from cbi_pipeline.profiles import get_profile
-from cbi_pipeline.stages.folds import cut_folds
+from cbi_pipeline_tests.grown_errors import with_errors
 
 SERVED_FROM = pd.Timestamp("2023-06-01")
 
 
 @pytest.fixture(scope="module")
-def rows(market: Market) -> pd.DataFrame:
-    """Out-of-fold forecasts of twelve test years whose outcome is known."""
-    folds, _ = cut_folds(market.front.index, get_profile("full"))
-    frames = []
-    for fold in folds:
-        inputs = market.inputs.loc[scored_dates(market, fold)]
-        returns = anchor_log_return(fold_anchor(market, fold), inputs, market.state)
-        frames.append(forecast_frame(market, "tcn", fold.name, returns))
-    found = pd.concat(frames, ignore_index=True)
-    return found[found["realised_price"].notna()]
+def rows(anchor_record: pd.DataFrame) -> pd.DataFrame:
+    return anchor_record
 
 
 @pytest.fixture(scope="module")
 def live(rows):
     return rows[rows["as_of_date"] >= SERVED_FROM]
-
-
-def with_errors(live: pd.DataFrame, factor: float) -> pd.DataFrame:
-    """The forecasts, their real errors in log price that many times as large."""
-    ratio = live["predicted_price"] / live["realised_price"]
-    return live.assign(predicted_price=live["realised_price"] * ratio**factor)
 
 
 def by_name(figures) -> dict:
