@@ -85,7 +85,6 @@ def evaluate_live_skill(
         ModelError: no model serves, or it was altered.
         WarehouseError: the same evaluation was stored with other figures.
     """
-
     from cbi_pipeline.evaluation.live_skill import WINDOW_SESSIONS, evaluate, refusals
     from cbi_pipeline.features.validation.drift import GROSS_ALARM_RATE, measure_drift
     from cbi_pipeline.registry.champion import load_serving

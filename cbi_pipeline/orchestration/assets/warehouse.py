@@ -1,7 +1,6 @@
 """Warehouse tables and views: one asset each, written by MERGE, never overwritten."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -229,7 +228,8 @@ def live_skill(
     reference, found = stages.evaluate_live_skill(
         curated_features, model_registry.path, warehouse.open(), run_id=context.run.run_id
     )
-    yield _output(reference, figures=table(asdict(one) for one in found.figures))
+    shown = ("horizon_months", "metric", "value", "low", "high", "n", "outcome")
+    yield _output(reference, figures=table({name: getattr(one, name) for name in shown} for one in found.figures))
     yield from live_results(reference, found)
 
 
