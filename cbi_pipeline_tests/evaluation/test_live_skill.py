@@ -133,9 +133,9 @@ def test_real_errors_of_2024_are_within_and_twice_as_large_are_not(live, rows):
     )
 
 
-def test_month_by_month_alarms_are_rare_and_doubled_errors_are_seen(rows):
-    """Thirty month ends, judged as they would have been then."""
-    alarms, seen, months = 0, 0, pd.date_range("2022-07-01", "2024-12-31", freq="MS")
+def test_through_the_years_alarms_are_rare_and_doubled_errors_are_seen(rows):
+    """Every second month of two and a half years, judged as it would have been then."""
+    alarms, seen, months = 0, 0, pd.date_range("2022-07-01", "2024-12-31", freq="2MS")
     for day in months:
         matured = rows[rows["target_date"] <= day]
         alarms += any(refusals(evaluate(matured, matured)).values())
