@@ -70,6 +70,29 @@ def starter_features(_starter_tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return build_features(_starter_tables)
 
 
+@pytest.fixture(scope="session")
+def anchor_record(_starter_tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Out-of-fold forecasts of the anchor in twelve test years, outcomes known. Shared: never change it.
+
+    They are those of every network that has earned no weight. `OUT_OF_FOLD_COLUMNS`, oldest first.
+    """
+    import pandas as pd
+
+    from cbi_pipeline.evaluation.benchmarks import fold_anchor, forecast_frame, prepare_market, scored_dates
+    from cbi_pipeline.modeling.anchor import anchor_log_return
+    from cbi_pipeline.profiles import get_profile
+    from cbi_pipeline.stages.folds import cut_folds
+
+    market = prepare_market(_starter_tables)
+    frames = []
+    for fold in cut_folds(market.front.index, get_profile("full"))[0]:
+        inputs = market.inputs.loc[scored_dates(market, fold)]
+        returns = anchor_log_return(fold_anchor(market, fold), inputs, market.state)
+        frames.append(forecast_frame(market, "anchor", fold.name, returns))
+    found = pd.concat(frames, ignore_index=True)
+    return found[found["realised_price"].notna()]
+
+
 @pytest.fixture
 def new_settings(tmp_path: Path) -> Settings:
     """Settings of an empty project folder on the starter bundle, smoke profile."""

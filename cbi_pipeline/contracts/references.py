@@ -170,3 +170,18 @@ class WarehouseRef(Reference):
     rows: int
     inserted: int
     unchanged: int
+
+
+class LiveSkillRef(WarehouseRef):
+    """The table `live_skill` after an evaluation, and what the evaluation says of the forecasts to be made.
+
+    `errors` has, by horizon in months, why its forecasts are on HOLD: matured errors beyond the back-test, or such as
+    cannot be judged. `inputs` says why all of them are: inputs of the model beyond their history.
+    """
+
+    evaluation_id: str
+    as_of_date: date
+    dataset_version: str
+    model_version: str
+    errors: dict[int, tuple[str, ...]]
+    inputs: tuple[str, ...]

@@ -381,6 +381,39 @@ FEATURE_IMPORTANCE: Final = WarehouseTable(
     cluster_by=("selection_id",),
 )
 
+LIVE_SKILL: Final = WarehouseTable(
+    name="live_skill",
+    description="One figure of the newest forecasts of a horizon that have matured, beside its band of the back-test.",
+    columns=(
+        WarehouseColumn("evaluation_id", "STRING", "hash of what was evaluated: forecasts, prices, record, code"),
+        WarehouseColumn("as_of_date", "DATE", "last session whose close was known"),
+        WarehouseColumn("model_version", "STRING", "the model that served"),
+        WarehouseColumn("scorecard_id", "STRING", "the evaluation whose out-of-fold forecasts are the record"),
+        WarehouseColumn("dataset_version", "STRING", "version of the bundle that the outcomes are from"),
+        WarehouseColumn("horizon_months", "INT64", "horizon in calendar months: 3, 6, 9 or 12"),
+        WarehouseColumn("metric", "STRING", "name of the figure"),
+        WarehouseColumn("value", "FLOAT64", "value in the figure's own unit; NULL where it is not defined", "NULLABLE"),
+        WarehouseColumn("low", "FLOAT64", "lower end of its band; NULL where there is none", "NULLABLE"),
+        WarehouseColumn("high", "FLOAT64", "upper end of its band; NULL where there is none", "NULLABLE"),
+        WarehouseColumn("n", "INT64", "forecasts that it is made of: the newest that have matured"),
+        WarehouseColumn("n_own", "INT64", "those of them that the model itself made, not a model before it"),
+        WarehouseColumn("n_eff", "FLOAT64", "effective number of independent forecasts among them"),
+        WarehouseColumn("first_day", "DATE", "as-of date of the first of them; NULL without any", "NULLABLE"),
+        WarehouseColumn("last_day", "DATE", "as-of date of the last of them; NULL without any", "NULLABLE"),
+        WarehouseColumn("windows", "INT64", "windows of the record that it is compared with"),
+        WarehouseColumn("periods", "FLOAT64", "how many such windows that do not overlap the record holds"),
+        WarehouseColumn("judged", "INT64", "1 if its outcome decides over the status, 0 if it is only shown"),
+        WarehouseColumn("outcome", "STRING", "within, beyond, not yet known (too few matured) or cannot judge"),
+        WarehouseColumn("reason", "STRING", "why it is not within; empty if it is"),
+        _CREATED_AT,
+        _RUN_ID,
+        _CODE_COMMIT,
+    ),
+    key=("evaluation_id", "horizon_months", "metric"),
+    partition_by="as_of_date",
+    cluster_by=("model_version", "horizon_months", "metric"),
+)
+
 WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
     table.name: table
     for table in (
@@ -394,6 +427,7 @@ WAREHOUSE_TABLES: Final[dict[str, WarehouseTable]] = {
         MODEL_REGISTRY,
         DATA_QUALITY,
         FEATURE_IMPORTANCE,
+        LIVE_SKILL,
     )
 }
 """Every table of the warehouse that a run writes, by name."""

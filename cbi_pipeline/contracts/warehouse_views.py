@@ -9,6 +9,7 @@ from typing import Final
 from cbi_pipeline.contracts.warehouse import (
     DATA_QUALITY,
     GATE_VERDICTS,
+    LIVE_SKILL,
     METRICS,
     MODEL_REGISTRY,
     PREDICTIONS,
@@ -163,6 +164,44 @@ DATA_FRESHNESS: Final = WarehouseView(
     reads=(DATA_QUALITY.name,),
 )
 
+LIVE_SKILL_VIEW: Final = WarehouseView(
+    name="vw_live_skill",
+    description="How the forecasts of every model version fared at each horizon, as far as they have matured, and how "
+    "the newest of them were judged last while it served.",
+    columns=(
+        *_of(PREDICTIONS, "model_version", "horizon_months"),
+        *_flags({"serves": "1 if the model serves now, else 0", "n": "forecasts whose outcome is in a bundle"}),
+        WarehouseColumn("n_eff", "FLOAT64", "effective number of independent forecasts among them"),
+        WarehouseColumn("first_as_of_date", "DATE", "as-of date of the first of them", "NULLABLE"),
+        WarehouseColumn("last_as_of_date", "DATE", "as-of date of the last of them", "NULLABLE"),
+        *_figures(
+            {
+                "mape": "mean absolute percentage error of the price, %",
+                "rmse": "root mean squared error of the log price",
+                "rmse_ratio": "the same as a ratio to last price's",
+                "bias": "mean of ln(predicted / realised)",
+                "directional_accuracy": "share of moves whose direction was foreseen, 0 to 1",
+                "coverage_50": "share of outcomes within the 50 % interval",
+                "coverage_80": "share of outcomes within the 80 % interval",
+                "coverage_90": "share of outcomes within the 90 % interval",
+                "crps": "twice the mean pinball loss of the quantiles (without the median), log price",
+            }
+        ),
+        WarehouseColumn("judged_as_of", "DATE", "last session of the newest judgement; NULL without one", "NULLABLE"),
+        WarehouseColumn("outcome", "STRING", "its outcome: that of the figure that fared worst", "NULLABLE"),
+        WarehouseColumn("reason", "STRING", "why it is not within; empty if it is", "NULLABLE"),
+        *_figures(
+            {
+                "judged_rmse_ratio": "RMSE ratio to last price of the forecasts judged",
+                "highest_rmse_ratio": "upper end of its band",
+                "judged_mape": "MAPE of the forecasts judged, %",
+                "highest_mape": "upper end of its band, %",
+            }
+        ),
+    ),
+    reads=(PREDICTIONS.name, MODEL_REGISTRY.name, FORECAST_PERFORMANCE.name, LIVE_SKILL.name),
+)
+
 WAREHOUSE_VIEWS: Final[dict[str, WarehouseView]] = {
     view.name: view
     for view in (
@@ -172,6 +211,7 @@ WAREHOUSE_VIEWS: Final[dict[str, WarehouseView]] = {
         MODEL_LEADERBOARD,
         GATE_STATUS,
         DATA_FRESHNESS,
+        LIVE_SKILL_VIEW,
     )
 }
 """Every view of the warehouse, by name."""

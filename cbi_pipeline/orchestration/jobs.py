@@ -36,8 +36,14 @@ refit = dg.define_asset_job(
     description="The winner of the last scorecard as candidate, whatever the gates say: it does not serve.",
 )
 
-_DAILY_TABLES = ("predictions", "realized_prices", "data_quality")
-_DAILY_VIEWS = ("vw_latest_forecast", "vw_production_forecast", "vw_forecast_performance", "vw_data_freshness")
+_DAILY_TABLES = ("predictions", "realized_prices", "live_skill", "data_quality")
+_DAILY_VIEWS = (
+    "vw_latest_forecast",
+    "vw_production_forecast",
+    "vw_forecast_performance",
+    "vw_data_freshness",
+    "vw_live_skill",
+)
 
 
 def daily_job(settings: Settings) -> "UnresolvedAssetJobDefinition":

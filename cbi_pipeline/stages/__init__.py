@@ -14,6 +14,7 @@ from cbi_pipeline.stages.features import build_curated_features
 from cbi_pipeline.stages.folds import fit_anchors, fit_scalers
 from cbi_pipeline.stages.gates import judge
 from cbi_pipeline.stages.leaderboard import fold_spread, leaderboard, pictures, scorecard_span
+from cbi_pipeline.stages.live_skill import evaluate_live_skill
 from cbi_pipeline.stages.models import model_differences, model_report, promote, roll_back, stored_models
 from cbi_pipeline.stages.publishing import (
     champion_record,
@@ -43,6 +44,7 @@ __all__ = [
     "champion_record",
     "choose_winner",
     "density_choices",
+    "evaluate_live_skill",
     "experiments",
     "fit_anchors",
     "fit_scalers",

@@ -13,6 +13,7 @@ from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.forecast import ForecastRow, Status
 from cbi_pipeline.contracts.references import (
     FeaturesRef,
+    LiveSkillRef,
     PredictionsRef,
     RawTableRef,
 )
@@ -53,6 +54,7 @@ def predict(
     store: ArtifactStore,
     models_dir: Path,
     warehouse: Warehouse,
+    live: LiveSkillRef | None,
     days: tuple[date, date] | None = None,
 ) -> tuple[PredictionsRef, list[dict[str, Any]]]:
     """Forecast trade dates of the features with the champion alias, verified.
@@ -65,6 +67,7 @@ def predict(
 
     Args:
         raw: every raw table.
+        live: what became of earlier forecasts, by the same bundle and for the same model, or the rows are on HOLD.
         days: first and last trade date to forecast.
 
     Returns:
@@ -92,6 +95,7 @@ def predict(
     frame = load_features(features)
     market = prepare_market(load_raw_tables(reference for reference in raw if reference.table in _MARKET_TABLES))
     statuses, created_at = _statuses(model, champion, raw[0], settings), datetime.now(UTC)
+    statuses = _held_by_live(statuses, live, features.dataset_version, model.model_version)
     asked = _sessions_between(frame.index, *days) if days else _missed_sessions(frame.index, model, warehouse)
     _require_unseen(model, asked[0].date())
     stale = stale_inputs_of(model, frame, market.inputs, raw, asked)
@@ -200,9 +204,9 @@ def _statuses(
     }
 
 
-def _held(status: tuple[Status, list[str]], without: list[str]) -> tuple[Status, list[str]]:
-    """The status of a forecast that was made without stale sources, for these reasons."""
-    return ("HOLD", [*without, *status[1]]) if without else status
+def _held(status: tuple[Status, list[str]], why: list[str]) -> tuple[Status, list[str]]:
+    """The status of a forecast, on HOLD for these reasons before its own, if there are any."""
+    return ("HOLD", [*why, *status[1]]) if why else status
 
 
 def _named(stale: Mapping[pd.Timestamp, Sequence[StaleInput]], days: Sequence[pd.Timestamp]) -> Iterator[str]:
@@ -212,6 +216,19 @@ def _named(stale: Mapping[pd.Timestamp, Sequence[StaleInput]], days: Sequence[pd
     for day in days:
         if stale[day]:
             yield f"{day.date()}: {', '.join(dict.fromkeys(described(one.source) for one in stale[day]))}"
+
+
+def _held_by_live(
+    statuses: dict[int, tuple[Status, list[str]]], live: LiveSkillRef | None, dataset_version: str, model_version: str
+) -> dict[int, tuple[Status, list[str]]]:
+    """The statuses, on HOLD where matured forecasts or the inputs of the model are a reason for it.
+
+    An evaluation of other data or of another model says nothing of these, which is a reason too.
+    """
+    if live is None or (live.dataset_version, live.model_version) != (dataset_version, model_version):
+        why = [f"live errors of {model_version} were not evaluated on {dataset_version}"]
+        return {horizon: _held(status, why) for horizon, status in statuses.items()}
+    return {horizon: _held(status, [*live.errors[horizon], *live.inputs]) for horizon, status in statuses.items()}
 
 
 def why_not_judged(champion: Champion) -> str | None:

@@ -26,6 +26,7 @@ FEATURE_VALIDATION = {
     "signs_are_right",
     "columns_move",
 }
+LIVE = ("live_errors_within_bands", "inputs_within_bands")
 MARKET = {"raw_futures_daily", "raw_futures_curve", "raw_macro_series", "raw_fundamentals"}
 LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     **{name: ("raw", {"parquet"}, set()) for name in sorted(RAW)},
@@ -50,7 +51,7 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
         {"bakeoff_winner", "scorecard", "curated_features", "fitted_anchor", "fitted_scaler", "feature_selection"},
     ),
     "champion": ("serving", {"pytorch"}, {"candidate", "bakeoff_winner", "scorecard"}),
-    "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features"} | RAW),
+    "daily_predictions": ("serving", {"pandas"}, {"champion", "curated_features", "warehouse/live_skill"} | RAW),
     "warehouse/predictions": ("warehouse", {"duckdb"}, {"daily_predictions"}),
     "warehouse/metrics": ("warehouse", {"duckdb"}, {"scorecard"}),
     "warehouse/scorecards": ("warehouse", {"duckdb"}, {"scorecard", "bakeoff_winner"}),
@@ -61,6 +62,16 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
     "warehouse/realized_prices": ("warehouse", {"duckdb"}, {"raw_futures_daily", "raw_futures_curve"}),
     "warehouse/data_quality": ("warehouse", {"duckdb"}, {"curated_features"} | RAW),
     "warehouse/feature_importance": ("warehouse", {"duckdb"}, {"feature_selection"}),
+    "warehouse/live_skill": (
+        "warehouse",
+        {"duckdb"},
+        {
+            "curated_features",
+            "warehouse/realized_prices",
+            "warehouse/out_of_fold_forecasts",
+            "warehouse/model_registry",
+        },
+    ),
     "warehouse/vw_latest_forecast": (
         "warehouse",
         {"duckdb"},
@@ -181,10 +192,11 @@ def test_checks_block_what_comes_after(graph):
         *(("scorecard", gate) for gate in GATES),
         ("daily_predictions", "inputs_are_fresh"),
         ("warehouse/predictions", "stored_rows_equal_the_forecast"),
+        *(("warehouse/live_skill", name) for name in LIVE),
     }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
-        assert spec.blocking is (key.name not in (QUALITY, "rows_make_sense", "data_are_recent")), key
+        assert spec.blocking is (key.name not in (QUALITY, "rows_make_sense", "data_are_recent", *LIVE)), key
         assert len(spec.description) > 20
 
 

@@ -61,6 +61,7 @@ STAGES = [
     "candidate",
     "champion",
     "table model_registry",
+    "table live_skill",
     "forecast",
     "table predictions",
     "vw_latest_forecast",
@@ -219,7 +220,7 @@ def test_another_seed_is_another_model_and_old_rows_stay(finished_run, tmp_path)
 
 def test_daily_trains_nothing_and_changes_no_row(finished_run, copied_settings, no_training):
     outcome, events = run_job(copied_settings, "daily")
-    tables = {"table predictions", "table realized_prices", "table data_quality"}
+    tables = {"table predictions", "table realized_prices", "table live_skill", "table data_quality"}
     assert set(events) == {"raw tables", "curated features", "forecast", "vw_latest_forecast"} | tables
     assert outcome.published == "0 new, 4 already published"
     assert outcome.forecast == finished_run.outcome.forecast

@@ -11,7 +11,7 @@ import pytest
 from cbi_pipeline import stages
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
-from cbi_pipeline.contracts.references import FeaturesRef, RawTableRef
+from cbi_pipeline.contracts.references import FeaturesRef, LiveSkillRef, RawTableRef
 from cbi_pipeline.errors import FeatureError, ModelError
 from cbi_pipeline.evaluation.benchmarks import prepare_market
 from cbi_pipeline.features.driver_set import load_driver_set
@@ -65,6 +65,7 @@ def predict(settings, days=None, **values):
         store=ArtifactStore(settings.artifacts_dir),
         models_dir=settings.models_dir,
         warehouse=DuckDBWarehouse(settings.warehouse_path),
+        live=load_reference(settings, "warehouse/live_skill", LiveSkillRef),
         days=days,
     )
 

@@ -15,6 +15,7 @@ from cbi_pipeline.contracts.warehouse import (
     ARROW_TYPES,
     DATA_QUALITY,
     GATE_VERDICTS,
+    LIVE_SKILL,
     METRICS,
     MODEL_REGISTRY,
     REALIZED_PRICES,
@@ -22,6 +23,7 @@ from cbi_pipeline.contracts.warehouse import (
     WarehouseTable,
 )
 from cbi_pipeline.contracts.warehouse_views import WAREHOUSE_VIEWS
+from cbi_pipeline.evaluation.live_skill import window_figures
 from cbi_pipeline.evaluation.metrics import METRICS as METRIC_NAMES
 from cbi_pipeline.evaluation.scorecard import COMPARISON_FIGURES, DENSITY_FIGURES
 from cbi_pipeline.warehouse import statements
@@ -135,6 +137,58 @@ def test_performance_equals_pandas_as_prices_mature(warehouse, forecast_row):
     inside = {level: expected[f"inside_{level}"].dropna().tolist() for level in (50, 80, 90)}
     assert inside == {50: [0, 0, 1, 0], 80: [0, 1, 1, 0], 90: [1, 1, 1, 0]}
     assert_same(read(warehouse, "vw_forecast_performance", "as_of_date"), expected)
+
+
+def test_live_skill_equals_pandas_on_real_forecasts(warehouse, forecast_row, anchor_record):
+    """Two versions, one of them judged twice, last with one figure beyond; a horizon of which nothing has matured."""
+    days = anchor_record[anchor_record["as_of_date"].between("2024-01-02", "2024-02-15")]
+    days = days[days["horizon_months"].isin([3, 9])]
+    made = [name for name in forecast_row() if name in days]
+    records = days.assign(as_of_date=days["as_of_date"].dt.date, target_date=days["target_date"].dt.date)[made]
+    versions = {"model-a": records.head(40), "model-b": records}
+    for version, own in versions.items():
+        rows = [forecast_row(**one, model_version=version) for one in own.to_dict("records")]
+        warehouse.merge("predictions", rows)
+    waiting = {"as_of_date": date(2024, 12, 31), "target_date": date(2025, 12, 31), "horizon_months": 12}
+    warehouse.merge("predictions", [forecast_row(**waiting, model_version="model-b")])
+    closes = dict(zip(records["target_date"], days["realised_price"], strict=True))
+    warehouse.merge("realized_prices", [row(REALIZED_PRICES, trade_date=day, close=c) for day, c in closes.items()])
+    warehouse.merge("model_registry", [row(MODEL_REGISTRY, model_version="model-b")])
+
+    def judgement(number: int, months: int, metric: str, outcome: str) -> dict[str, Any]:
+        moment = NOON + timedelta(hours=number)
+        figures = {"value": float(number), "high": 10.0 + months, "outcome": outcome, "reason": f"{metric} {outcome}"}
+        identity = {"evaluation_id": f"e{number}", "model_version": "model-b", "created_at": moment}
+        return row(LIVE_SKILL, **identity, horizon_months=months, metric=metric, **figures)
+
+    outcomes = {(3, "rmse_ratio"): "within", (3, "mape"): "beyond"}
+    outcomes |= {(12, "rmse_ratio"): "not yet known", (12, "mape"): "not yet known"}
+    stored = [judgement(1, months, metric, "cannot judge") for months, metric in outcomes]
+    stored += [judgement(2, months, metric, outcome) for (months, metric), outcome in outcomes.items()]
+    shown = judgement(2, 3, "bias", "beyond") | {"judged": 0, "reason": "of no account"}
+    warehouse.merge("live_skill", [*stored, shown])
+
+    found = read(warehouse, "vw_live_skill", "model_version, horizon_months").set_index(
+        ["model_version", "horizon_months"]
+    )
+    assert list(found.index) == [("model-a", 3), ("model-a", 9), ("model-b", 3), ("model-b", 9), ("model-b", 12)]
+    for version, own in versions.items():
+        for months, rows_of in days.loc[own.index].groupby("horizon_months"):
+            one = found.loc[(version, months)]
+            expected = window_figures(rows_of, len(rows_of)).iloc[0]
+            assert one[expected.index].astype(float).to_dict() == pytest.approx(expected.to_dict(), rel=1e-9)
+            assert (one["n"], one["n_eff"]) == (len(rows_of), pytest.approx(len(rows_of) / (21 * months)))
+            span = rows_of["as_of_date"].min().date(), rows_of["as_of_date"].max().date()
+            assert (one["first_as_of_date"], one["last_as_of_date"]) == span
+    assert found["serves"].tolist() == [0, 0, 1, 1, 1]
+    nothing = found.loc[("model-b", 12)]
+    assert nothing["n"] == 0
+    assert nothing[["mape", "rmse_ratio", "crps", "first_as_of_date"]].isna().all()
+    assert (nothing["outcome"], nothing["judged_as_of"]) == ("not yet known", NOON.date())
+    worst = found.loc[("model-b", 3)]
+    assert (worst["outcome"], worst["reason"]) == ("beyond", "mape beyond")
+    assert worst[["judged_rmse_ratio", "highest_rmse_ratio", "judged_mape"]].tolist() == [2.0, 13.0, 2.0]
+    assert found.loc["model-a", "outcome"].isna().all()
 
 
 def test_leaderboard_equals_pandas(warehouse):

@@ -39,6 +39,7 @@ def test_keys_are_those_of_the_design():
         "model_registry": ("promoted_at", "model_version"),
         "data_quality": ("dataset_version", "features_key", "source"),
         "feature_importance": ("selection_id", "feature"),
+        "live_skill": ("evaluation_id", "horizon_months", "metric"),
     }
 
 

@@ -22,6 +22,7 @@ feature). Gross drift and defects, then; a slow drift is for the scorecard to fi
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +46,9 @@ MINIMUM_FOR_UNIT: Final = 24
 MINIMUM_BLOCKS: Final = 60
 """Earlier blocks below which a 95th percentile means nothing: three months of sixty lie above it."""
 FALSE_ALARM_RATE: Final = 0.05
+GROSS_ALARM_RATE: Final = 0.01
+"""For what must not be acted on, where `FALSE_ALARM_RATE` is for what must be looked at: 1.5 % of the months from 2014
+(0.8 to 2.3 %, seven ways to lay the blocks), 2020-01, 2020-03 and 2021-04 among them."""
 COLUMNS: Final = tuple(feature.name for feature in CATALOGUE if feature.transformation != "one_hot")
 """A one-hot has no interquartile range; its drift is that of the volatility and trend behind it."""
 
@@ -56,7 +60,7 @@ class Drift:
     Args:
         scores: [F] distance of each feature over its own usual large distance; NaN where not known.
         statistic: the largest score.
-        threshold: the 95th percentile of the statistic over earlier blocks; NaN with too few of them.
+        threshold: the 95th percentile (or another) of the statistic over earlier blocks; NaN with too few of them.
         blocks: number of earlier blocks.
         p_value: share of blocks, this one included, whose statistic is at least as large.
     """
@@ -97,14 +101,15 @@ def _distance(block: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return distance
 
 
-def drift_of_last(distances: pd.DataFrame) -> Drift:
+def drift_of_last(distances: pd.DataFrame, false_alarm_rate: float = FALSE_ALARM_RATE) -> Drift:
     """Compare the last block with all blocks before it; nothing of the last block enters its threshold.
 
     Args:
         distances: [blocks, F] from `block_distances`.
+        false_alarm_rate: share of earlier blocks above the threshold.
     """
     earlier, newest = distances.iloc[:-1], distances.iloc[-1]
-    if len(earlier) < MINIMUM_BLOCKS:
+    if len(earlier) < max(MINIMUM_BLOCKS, 1 / false_alarm_rate):
         unknown = pd.Series(np.nan, index=distances.columns)
         return Drift(unknown, np.nan, np.nan, len(earlier), np.nan)
     takes_part = earlier.notna().sum() >= MINIMUM_FOR_UNIT
@@ -116,19 +121,26 @@ def drift_of_last(distances: pd.DataFrame) -> Drift:
     null = null[np.isfinite(null)]
     scores: pd.Series = newest / unit
     statistic = float(scores.max())
-    threshold = float(np.quantile(null, 1.0 - FALSE_ALARM_RATE))
+    threshold = float(np.quantile(null, 1.0 - false_alarm_rate))
     p_value = float((1 + (null >= statistic).sum()) / (1 + len(null)))
     return Drift(scores, statistic, threshold, len(null), p_value)
 
 
-def measure_drift(frame: pd.DataFrame) -> Drift:
+def measure_drift(
+    frame: pd.DataFrame, names: Collection[str] = COLUMNS, false_alarm_rate: float = FALSE_ALARM_RATE
+) -> Drift:
     """The newest 21 rows of a feature frame [T, F] against their null (module docstring).
+
+    Args:
+        names: features that count, as far as they are among `COLUMNS`.
+        false_alarm_rate: as of `drift_of_last`.
 
     Raises:
         FeatureError: the frame is not the catalogue's.
     """
     check_frame(frame)
-    return drift_of_last(block_distances(network_view(frame)[list(COLUMNS)]))
+    own = [name for name in COLUMNS if name in names]
+    return drift_of_last(block_distances(network_view(frame)[own]), false_alarm_rate)
 
 
 def check_drift(frame: pd.DataFrame) -> list[Finding]:

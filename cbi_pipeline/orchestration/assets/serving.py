@@ -8,6 +8,7 @@ import dagster as dg
 from cbi_pipeline.contracts.references import (
     FeaturesRef,
     FoldsRef,
+    LiveSkillRef,
     ModelRef,
     PredictionsRef,
     RawTableRef,
@@ -130,11 +131,13 @@ class ForecastDays(dg.Config):
             "there is no forecast without it, and none is made. Yellow: the forecast is made without it, and says so.",
         )
     ],
+    ins={"live_skill": dg.AssetIn(["warehouse", "live_skill"])},
 )
 def daily_predictions(
     context: dg.AssetExecutionContext,
     config: ForecastDays,
     curated_features: FeaturesRef,
+    live_skill: LiveSkillRef,
     raw_futures_daily: RawTableRef,
     raw_futures_curve: RawTableRef,
     raw_macro_series: RawTableRef,
@@ -160,6 +163,7 @@ def daily_predictions(
             store=artifact_store.open(),
             models_dir=model_registry.path,
             warehouse=warehouse.open(),
+            live=live_skill,
             days=config.span(),
         )
     except StaleInputsError as refused:

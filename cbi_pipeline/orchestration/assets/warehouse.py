@@ -1,12 +1,13 @@
 """Warehouse tables and views: one asset each, written by MERGE, never overwritten."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
 
 from cbi_pipeline.contracts.references import (
     FeaturesRef,
+    LiveSkillRef,
     ModelRef,
     PredictionsRef,
     RawTableRef,
@@ -20,6 +21,7 @@ from cbi_pipeline.contracts.warehouse import (
     EXPERIMENTS,
     FEATURE_IMPORTANCE,
     GATE_VERDICTS,
+    LIVE_SKILL,
     METRICS,
     MODEL_REGISTRY,
     OUT_OF_FOLD,
@@ -30,6 +32,7 @@ from cbi_pipeline.contracts.warehouse import (
 )
 from cbi_pipeline.contracts.warehouse_views import LATEST_FORECAST, WAREHOUSE_VIEWS, WarehouseView
 from cbi_pipeline.orchestration.cells import Cells
+from cbi_pipeline.orchestration.checks.live_skill import SPECS, live_results
 from cbi_pipeline.orchestration.freshness import EVERY_SESSION
 from cbi_pipeline.orchestration.metadata import (
     OWNERS,
@@ -38,7 +41,7 @@ from cbi_pipeline.orchestration.metadata import (
     table,
     warehouse_table_schema,
 )
-from cbi_pipeline.orchestration.resources import SettingsResource, WarehouseResource
+from cbi_pipeline.orchestration.resources import ModelRegistryResource, SettingsResource, WarehouseResource
 
 
 def _asset(
@@ -206,6 +209,29 @@ def feature_importance(
     from cbi_pipeline import stages
 
     return _output(stages.publish_feature_importance(feature_selection, warehouse.open(), run_id=context.run.run_id))
+
+
+@_asset(
+    LIVE_SKILL,
+    deps=[["warehouse", read.name] for read in (REALIZED_PRICES, OUT_OF_FOLD, MODEL_REGISTRY)],
+    check_specs=SPECS,
+    dagster_type=LiveSkillRef,
+)
+def live_skill(
+    context: dg.AssetExecutionContext,
+    curated_features: FeaturesRef,
+    model_registry: ModelRegistryResource,
+    warehouse: WarehouseResource,
+) -> Iterator[dg.Output[WarehouseRef] | dg.AssetCheckResult]:
+    """Judge what has matured of the forecasts in `predictions`, as earlier runs left it, before the next are made."""
+    from cbi_pipeline import stages
+
+    reference, found = stages.evaluate_live_skill(
+        curated_features, model_registry.path, warehouse.open(), run_id=context.run.run_id
+    )
+    shown = ("horizon_months", "metric", "value", "low", "high", "n", "outcome")
+    yield _output(reference, figures=table({name: getattr(one, name) for name in shown} for one in found.figures))
+    yield from live_results(reference, found)
 
 
 @_asset(LATEST_FORECAST, deps=_reads(LATEST_FORECAST))
