@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from scipy.special import digamma
 from scipy.stats import binom
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.feature_selection import mutual_info_regression
@@ -238,6 +237,8 @@ def mutual_nats(x: np.ndarray, y: np.ndarray, seed: int) -> float:
     The same number as scikit-learn's `mutual_info_regression`, whose checks and search trees take ten times as long
     on a few hundred rows as all distances [n, n] do.
     """
+    from scipy.special import digamma
+
     generator = np.random.RandomState(seed)
     apart_x, apart_y = (
         np.abs(column[:, None] - column) for column in (_jittered(x, generator), _jittered(y, generator))
