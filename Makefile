@@ -23,7 +23,7 @@ test: install-dev install-emulators  ## lint, type check, check the definitions 
 	@$(BIN)/cbi features dictionary --check
 	@$(BIN)/cbi features life --check
 	@$(BIN)/cbi sources coverage --check
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ui: install  ## open the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/cbi ui

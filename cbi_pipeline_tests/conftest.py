@@ -26,6 +26,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 OWN_VARIABLES = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("CBI_")}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker ends with a long one while the other has nothing to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""
@@ -102,9 +108,13 @@ def new_settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> projects.FinishedRun:
     """One retrain of the smoke profile on the starter bundle. Shared: a test that changes anything takes a copy."""
-    settings = projects.new_project(tmp_path_factory.mktemp("finished") / "project")
-    outcome, events = projects.run_job(settings)
-    return projects.FinishedRun(settings, outcome, events, projects.stored(settings))
+
+    def make(folder: Path) -> projects.FinishedRun:
+        settings = projects.new_project(folder / "project")
+        outcome, events = projects.run_job(settings)
+        return projects.FinishedRun(settings, outcome, events, projects.stored(settings))
+
+    return projects.made_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture
@@ -159,8 +169,26 @@ def gcp_variables(bigquery_url: str, service_account_key: Path) -> dict[str, str
     }
 
 
+@pytest.fixture(scope="module")
+def own_datasets(gcp_variables: dict[str, str]) -> Iterator[None]:
+    """Removes the datasets of a module when it ends, but those of `cbi`, which all modules share.
+
+    Each statement takes this server longer the more tables it holds.
+    """
+    yield
+    from google.cloud import bigquery
+
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in gcp_variables.items():
+            environment.setenv(name, value)
+        with bigquery.Client() as client:
+            for dataset in client.list_datasets():
+                if dataset.dataset_id not in ("cbi", "cbi_views", "cbi_staging"):
+                    client.delete_dataset(dataset.reference, delete_contents=True)
+
+
 @pytest.fixture
-def gcp_environment(monkeypatch: pytest.MonkeyPatch, gcp_variables: dict[str, str]) -> None:
+def gcp_environment(monkeypatch: pytest.MonkeyPatch, gcp_variables: dict[str, str], own_datasets: None) -> None:
     """`gcp_variables` for the length of a test."""
     for name, value in gcp_variables.items():
         monkeypatch.setenv(name, value)

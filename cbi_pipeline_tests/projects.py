@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
+import pytest
+from filelock import FileLock
 
 from cbi_pipeline import progress
 from cbi_pipeline.bundle.read import read_manifest
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STARTER = REPOSITORY / "data" / "starter"
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,21 @@ def forget_findings(bundle: Path) -> None:
     old = read_manifest(bundle).model_copy(update={"schema_version": 1, "findings": None}).to_json()
     (bundle / MANIFEST_FILE).write_bytes(old)
     (bundle / SUCCESS_FILE).write_text(f"{sha256(old).hexdigest()}\n")
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+    """What `make` gives in a folder of its own, made by the first worker of a test run that asks for it.
+
+    Every worker reads the same folder: a test that changes anything takes a copy.
+    """
+    of_this_process = factory.getbasetemp()
+    shared = of_this_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_this_process
+    result = shared / f"{name}.pickle"
+    with FileLock(shared / f"{name}.lock"):
+        if not result.exists():
+            (shared / name).mkdir()
+            result.write_bytes(pickle.dumps(make(shared / name)))
+        return pickle.loads(result.read_bytes())
 
 
 def new_project(folder: Path, **values: Any) -> Settings:

@@ -7,8 +7,9 @@ them, and only while that event date is at most `maximum_age_days` before t. Not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from cbi_pipeline import market_calendar
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features.declarations import ZL, Input
 from cbi_pipeline.features.rolls import curve_on_time, implied_roll_ratio
+
+Made = TypeVar("Made")
 
 
 def in_publication_order(rows: pd.DataFrame, event: str) -> pd.DataFrame:
@@ -28,10 +31,10 @@ def in_publication_order(rows: pd.DataFrame, event: str) -> pd.DataFrame:
     Args:
         rows: columns `event` (datetime64, unique) and `available_at` (UTC).
     """
-    ordered = rows.sort_values([event, "available_at"], kind="stable")
-    moments = ordered["available_at"].to_numpy("datetime64[ns]")
-    earliest_of_later = np.minimum.accumulate(moments[::-1])[::-1]
-    return ordered[moments <= earliest_of_later]
+    moments = rows["available_at"].to_numpy("datetime64[ns]")
+    order = np.lexsort((moments, rows[event].to_numpy()))
+    earliest_of_later = np.minimum.accumulate(moments[order][::-1])[::-1]
+    return rows.iloc[order[moments[order] <= earliest_of_later]]
 
 
 def join_as_of(
@@ -52,11 +55,15 @@ def join_as_of(
     Returns:
         [T, len(values)] float64, indexed by `sessions`.
     """
-    known = in_publication_order(rows, event)[[event, "available_at", *values]]
-    moments = pd.DataFrame({"as_of": as_of.astype("datetime64[ns, UTC]"), "session": sessions})
-    joined = pd.merge_asof(moments, known, left_on="as_of", right_on="available_at", direction="backward")
-    fresh = (joined["session"] - joined[event]) <= pd.Timedelta(days=maximum_age_days)
-    return joined[list(values)].astype("float64").where(fresh).set_index(sessions)
+    known = in_publication_order(rows, event)
+    released = known["available_at"].to_numpy("datetime64[ns]")  # ascending: in publication order
+    newest = np.searchsorted(released, as_of.to_numpy("datetime64[ns]"), side="right") - 1  # -1: none is known yet
+    fresh = newest >= 0
+    described = known[event].to_numpy("datetime64[ns]")[newest[fresh]]
+    fresh[fresh] = sessions.to_numpy("datetime64[ns]")[fresh] - described <= np.timedelta64(maximum_age_days, "D")
+    found = np.full((len(sessions), len(values)), np.nan)
+    found[fresh] = known[list(values)].to_numpy("float64")[newest[fresh]]
+    return pd.DataFrame(found, index=sessions, columns=list(values))
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class PointInTime:
     sessions: pd.DatetimeIndex
     as_of: pd.DatetimeIndex
     zl: pd.DataFrame
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, pd.DataFrame]) -> PointInTime:
@@ -106,6 +114,12 @@ class PointInTime:
         implied = implied_roll_ratio(zl, curve_on_time(tables))
         zl["roll_ratio"] = implied.where(implied.notna(), zl["roll_ratio"].astype("float64"))
         return cls(tables, sessions, as_of, zl)
+
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """What `make` gives, made when first asked for: several features read it, none changes it."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def rows(self, source: Input) -> pd.DataFrame:
         """All rows of one series, in publication order."""

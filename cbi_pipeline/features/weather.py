@@ -12,7 +12,6 @@ last bit of an earlier value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -135,11 +134,9 @@ def zscore_to_own_past(rate: np.ndarray, days: pd.DatetimeIndex) -> np.ndarray:
     window used ends 350 days earlier. Missing with fewer than 8 earlier years.
     """
     summed, observed = _masked(rate)
-    around = [
-        _window_sum(part, CLIMATOLOGY_HALF_WIDTH, CLIMATOLOGY_HALF_WIDTH) for part in (summed, summed**2, observed)
-    ]
-    total, squares, count = (_of_earlier_years(part, days) for part in around)
-    years = _of_earlier_years((around[2] >= CLIMATOLOGY_DAYS_OF_A_YEAR).astype("float64"), days)
+    around = _window_sum(np.hstack([summed, summed**2, observed]), CLIMATOLOGY_HALF_WIDTH, CLIMATOLOGY_HALF_WIDTH)
+    counts = np.hsplit(around, 3)[2] >= CLIMATOLOGY_DAYS_OF_A_YEAR
+    total, squares, count, years = np.hsplit(_of_earlier_years(np.hstack([around, counts]), days), 4)
     enough = (years >= CLIMATOLOGY_YEARS) & (count > 1)
     blank = np.full(rate.shape, np.nan)
     mean = np.divide(total, count, out=blank.copy(), where=enough)
@@ -148,12 +145,14 @@ def zscore_to_own_past(rate: np.ndarray, days: pd.DatetimeIndex) -> np.ndarray:
     return (rate - mean) / deviation
 
 
-def _regions(known: PointInTime) -> Iterator[tuple[str, Input, StationGrid]]:
-    table = known.tables["weather_daily"]
-    for region, source in WEATHER.items():
-        rows = table[table["region"] == region]
-        if not rows.empty:
-            yield region, source, station_grid(rows)
+def _regions(known: PointInTime) -> list[tuple[str, Input, StationGrid]]:
+    """Every region that has a row, laid on its grid once."""
+
+    def grids() -> list[tuple[str, Input, StationGrid]]:
+        by_region = dict(iter(known.tables["weather_daily"].groupby("region", sort=False)))
+        return [(name, source, station_grid(by_region[name])) for name, source in WEATHER.items() if name in by_region]
+
+    return known.once("regions", grids)
 
 
 def precipitation_features(known: PointInTime) -> dict[str, pd.Series]:

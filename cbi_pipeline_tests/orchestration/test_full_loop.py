@@ -65,7 +65,11 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def loop(
-    tmp_path_factory: pytest.TempPathFactory, gcp_variables: dict[str, str], new_bucket: Any, starter_year: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    gcp_variables: dict[str, str],
+    own_datasets: None,
+    new_bucket: Any,
+    starter_year: Path,
 ) -> Iterator[Loop]:
     """Data to the end of 2023 go round once; then 2024 is exported as a second bundle, which the sensor sees."""
     folder = tmp_path_factory.mktemp("loop")

@@ -21,7 +21,7 @@ MEMBER = f"serviceAccount:mac@{PROJECT}.iam.gserviceaccount.com"
 DATASET = "doctor"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _made() -> set[str]:
     return set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from cbi_pipeline.bundle.locate import find_bundle
 from cbi_pipeline.contracts.references import CellRef, FeaturesRef, FoldsRef, RawTableRef, ScorecardRef, SelectionRef
 from cbi_pipeline.profiles import Profile, RollingFolds, get_profile
 from cbi_pipeline.registry.artifact_store import ArtifactStore
-from cbi_pipeline_tests.projects import new_project
+from cbi_pipeline_tests.projects import made_once, new_project
 
 TWO_FOLDS = get_profile("smoke").model_copy(
     update={"folds": RollingFolds(n_splits=2), "architectures": ("tcn", "nbeatsx"), "members": 2}
@@ -54,8 +55,12 @@ class Lineage:
 
 @pytest.fixture(scope="session")
 def lineage(tmp_path_factory) -> Lineage:
-    settings = new_project(tmp_path_factory.mktemp("lineage"))
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(1)
+    return made_once(tmp_path_factory, "lineage", make_lineage)
+
+
+def make_lineage(folder: Path) -> Lineage:
+    settings = new_project(folder)
     store = ArtifactStore(settings.artifacts_dir)
     raw = stages.raw_table_references(find_bundle(settings))
     features, _ = stages.build_curated_features(tuple(raw.values()), store)

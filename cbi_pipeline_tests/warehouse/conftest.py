@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,12 +21,20 @@ RowMaker = Callable[..., dict[str, Any]]
 Warehouse = DuckDBWarehouse | BigQueryWarehouse
 
 
+@pytest.fixture(scope="session")
+def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "warehouse.duckdb"
+    DuckDBWarehouse(path).migrate()
+    return path
+
+
 @pytest.fixture
-def duckdb_warehouse(tmp_path: Path) -> DuckDBWarehouse:
-    """An empty warehouse in a file."""
-    made = DuckDBWarehouse(tmp_path / "folder" / "warehouse.duckdb")
-    made.migrate()
-    return made
+def duckdb_warehouse(tmp_path: Path, _migrated_file: Path) -> DuckDBWarehouse:
+    """An empty warehouse in a file: a copy of one that was migrated from nothing."""
+    path = tmp_path / "folder" / "warehouse.duckdb"
+    path.parent.mkdir()
+    shutil.copyfile(_migrated_file, path)
+    return DuckDBWarehouse(path)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def test_all_datasets_are_in_the_region_and_staging_is_swept(bigquery_warehouse,
     assert expirations == [None, None, 24 * 60 * 60 * 1000]
 
 
-def test_two_migrations_at_once_make_one_warehouse(gcp_environment):
+def test_two_migrations_at_once_make_one_warehouse(client):
     """This server fails a statement that meets another's; BigQuery lets them wait. Either way the next run ends it."""
     both = [BigQueryWarehouse(PROJECT, "at_once", REGION, retry_seconds=20) for _ in range(2)]
 
@@ -85,6 +85,8 @@ def test_two_migrations_at_once_make_one_warehouse(gcp_environment):
     assert rows == [{"version": migration.version} for migration in migrations()]
     assert both[0].differences() == []
     assert both[1].migrate() == ()
+    for suffix in ("", "_views", "_staging"):
+        client.delete_dataset(f"{PROJECT}.at_once{suffix}", delete_contents=True)
 
 
 def test_migrate_writes_nothing_where_all_is_in_place(bigquery_warehouse, bigquery_url, monkeypatch):
