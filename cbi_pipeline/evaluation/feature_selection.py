@@ -51,7 +51,6 @@ _MINIMUM_OBSERVED: Final = 40
 _HELD_OUT_FROM: Final = 0.6
 _MINIMUM_FIT, _MINIMUM_HELD_OUT = 50, 20
 _REPEATS: Final = 20
-_NEIGHBOURS: Final = 3
 _CLUSTER_DISTANCE: Final = 0.5
 
 
@@ -222,38 +221,11 @@ def _mutual_information(x: np.ndarray, targets: np.ndarray, seed: int) -> np.nda
         for f, column in enumerate(x.T):
             rows = ~(np.isnan(y) | np.isnan(column))
             if rows.sum() >= _MINIMUM_OBSERVED:
-                if np.unique(column[rows]).size <= 2:
-                    found[h, f] = mutual_info_regression(
-                        column[rows, None], y[rows], discrete_features=True, random_state=seed
-                    )[0]
-                else:
-                    found[h, f] = mutual_nats(column[rows], y[rows], seed)
+                discrete = np.unique(column[rows]).size <= 2
+                found[h, f] = mutual_info_regression(
+                    column[rows, None], y[rows], discrete_features=discrete, random_state=seed
+                )[0]
     return found.mean(axis=0)
-
-
-def mutual_nats(x: np.ndarray, y: np.ndarray, seed: int) -> float:
-    """Mutual information of two continuous columns [n], with its 3 nearest neighbours (Kraskov et al., estimator 1).
-
-    The same number as scikit-learn's `mutual_info_regression`, whose checks and search trees take ten times as long
-    on a few hundred rows as all distances [n, n] do.
-    """
-    from scipy.special import digamma
-
-    generator = np.random.RandomState(seed)
-    apart_x, apart_y = (
-        np.abs(column[:, None] - column) for column in (_jittered(x, generator), _jittered(y, generator))
-    )
-    apart = np.maximum(apart_x, apart_y)
-    np.fill_diagonal(apart, np.inf)
-    radius = np.nextafter(np.partition(apart, _NEIGHBOURS - 1)[:, [_NEIGHBOURS - 1]], 0.0)
-    within = [np.mean(digamma((distances <= radius).sum(axis=1))) for distances in (apart_x, apart_y)]
-    return max(0.0, float(digamma(len(x)) + digamma(_NEIGHBOURS) - within[0] - within[1]))
-
-
-def _jittered(column: np.ndarray, generator: np.random.RandomState) -> np.ndarray:
-    """In units of its spread, with noise that tells equal values apart."""
-    scaled = column.astype(float) / column.std(dtype=float)
-    return scaled + 1e-10 * max(1.0, float(np.abs(scaled).mean())) * generator.standard_normal(len(scaled))
 
 
 def _permutation_importance(x: np.ndarray, part: TrainingPart, clusters: np.ndarray, seed: int) -> np.ndarray:
