@@ -6,9 +6,10 @@ import dagster as dg
 
 from cbi_pipeline.contracts.references import RawTableRef
 from cbi_pipeline.contracts.tables import RAW_TABLES
+from cbi_pipeline.orchestration.checks.raw import ROWS_MAKE_SENSE, rows_make_sense
 from cbi_pipeline.orchestration.jobs import DATASET_VERSION_TAG
 from cbi_pipeline.orchestration.metadata import OWNERS, RAW_ASSET_NAMES, raw_table_schema
-from cbi_pipeline.orchestration.resources import BundleStoreResource
+from cbi_pipeline.orchestration.resources import ArtifactStoreResource, BundleStoreResource
 
 
 @dg.multi_asset(
@@ -26,13 +27,16 @@ from cbi_pipeline.orchestration.resources import BundleStoreResource
         )
         for table, asset_name in RAW_ASSET_NAMES.items()
     },
+    check_specs=ROWS_MAKE_SENSE,
 )
 def raw_tables(
-    context: dg.AssetExecutionContext, bundle_store: BundleStoreResource
-) -> Iterator[dg.Output[RawTableRef]]:
+    context: dg.AssetExecutionContext, bundle_store: BundleStoreResource, artifact_store: ArtifactStoreResource
+) -> Iterator[dg.Output[RawTableRef] | dg.AssetCheckResult]:
     """Find the bundle of this run, verify every byte of it, and refer to its tables."""
     from cbi_pipeline import stages
+    from cbi_pipeline.stages.raw import sense_warnings
 
+    checked = {key.asset_key.to_user_string() for key in context.selected_asset_check_keys}
     references = stages.raw_table_references(bundle_store.find(context.run.tags.get(DATASET_VERSION_TAG)))
     for table, asset_name in RAW_ASSET_NAMES.items():
         if asset_name not in context.op_execution_context.selected_output_names:
@@ -51,3 +55,5 @@ def raw_tables(
                 "file": dg.MetadataValue.path(str(reference.bundle_path / f"{table}.parquet")),
             },
         )
+        if asset_name in checked:
+            yield rows_make_sense(asset_name, sense_warnings(reference, artifact_store.open()))
