@@ -1,8 +1,8 @@
 """What a forecast, the forward pass, the code location and idle services cost, beside another commit of this checkout.
 
 Run by hand on Linux: `python benchmarks/operation_cost.py --before COMMIT`. Both sides work in copies of one project,
-which `cbi run --profile smoke` fills once with the code of COMMIT, and take turns on the same machine. `--project` takes
-a finished project instead; `--idle-seconds 0` leaves the services out.
+which `cbi run --profile smoke` fills once with the code of COMMIT, and take turns on the same machine. `--project`
+takes a finished project instead; `--idle-seconds 0` leaves the services out.
 
 - forecast: a fresh process of `cbi predict`; of the bundle that was forecast before, and of one whose features were
   never built and whose rows were never judged (what this machine had computed of it is removed first).
