@@ -2,11 +2,11 @@
 
 Run by hand on Linux: `python benchmarks/operation_cost.py --before COMMIT`. Both sides work in copies of one project,
 which `cbi run --profile smoke` fills once with the code of COMMIT, and take turns on the same machine. `--project`
-takes a finished project instead; `--idle-seconds 0` leaves the services out.
+takes a finished project instead; `--idle-seconds 0` leaves the services out, `--turns 0` the forecasts.
 
 - forecast: a fresh process of `cbi predict`; of the bundle that was forecast before, and of one whose features were
   never built and whose rows were never judged (what this machine had computed of it is removed first).
-- forward pass: the networks of the profiles `quick` and `full` (one member, three), one day, one thread.
+- forward pass: the networks of the profiles `quick` and `full` (one member, three), one day, one thread, median of 60.
 - code location: a fresh process that imports `cbi_pipeline.definitions`.
 - idle services: `cbi service run webserver` and `daemon` with their code servers, resident and proportional memory.
 """
@@ -67,9 +67,9 @@ for profile in ("quick", "full"):
         network, times = build_ensemble(config).eval(), []
         windows = cut_windows(scaled, names, phases, config.network, torch.device("cpu"))
         for _ in range(60):
-            started = time.perf_counter()
+            started = time.process_time()
             forward(network, windows, row, 1)
-            times.append(1000 * (time.perf_counter() - started))
+            times.append(1000 * (time.process_time() - started))
         found[f"{profile}, {architecture}"] = statistics.median(times)
 print(json.dumps(found))
 """
@@ -185,7 +185,7 @@ def measure(sides: list[Side], turns: int, idle_seconds: int) -> dict[str, dict[
         known = found.setdefault(what, {})
         known[side.name] = best(known.get(side.name, value), value)  # type: ignore[operator]
 
-    for side in sides:
+    for side in sides if turns else ():
         side.predict(new=False)  # bytecode is written, the code's own artifacts are built
     for _ in range(turns):
         for side in sides:
@@ -207,7 +207,7 @@ def measure(sides: list[Side], turns: int, idle_seconds: int) -> dict[str, dict[
             [sys.executable, "-c", FORWARD], env=side.environment, cwd=side.project, capture_output=True, check=True
         )
         for name, milliseconds in json.loads(printed.stdout).items():
-            note(f"forward pass, {name}: ms", side, milliseconds)
+            note(f"forward pass, {name}: CPU ms", side, milliseconds)
     return found
 
 
