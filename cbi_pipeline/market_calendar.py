@@ -76,8 +76,9 @@ def _midnight(day: Day) -> pd.Timestamp:
 def _all_sessions() -> pd.DatetimeIndex:
     import pandas_market_calendars
 
-    library = pandas_market_calendars.get_calendar(_CALENDAR).valid_days(FIRST_DAY, LAST_DAY, tz=None)
-    days = pd.DatetimeIndex(library).astype("datetime64[ns]")
+    every_day = pd.date_range(FIRST_DAY, LAST_DAY)
+    rules = pandas_market_calendars.get_calendar(_CALENDAR).holidays().calendar
+    days = every_day[np.is_busday(every_day.to_numpy("datetime64[D]"), busdaycal=rules)]  # valid_days, in a quarter
     days = days.union(pd.DatetimeIndex(list(_OPEN))).difference(pd.DatetimeIndex(list(_CLOSED)))
     return pd.DatetimeIndex(days, name=None)
 

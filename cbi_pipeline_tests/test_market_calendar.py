@@ -39,6 +39,17 @@ def test_sessions_span_fifty_years_and_avoid_weekends_and_holidays() -> None:
     assert not market_calendar.is_session("2035-12-25")
 
 
+def test_the_library_gives_the_same_days_the_slow_way() -> None:
+    """`valid_days` steps from session to session; the documented exceptions are the only difference."""
+    import pandas_market_calendars
+
+    first, last = market_calendar.FIRST_DAY, market_calendar.LAST_DAY
+    library = pandas_market_calendars.get_calendar("CBOT_Agriculture").valid_days(first, last, tz=None)
+    ours = market_calendar.sessions(first, last)
+    assert set(ours) - set(library) == set(pd.DatetimeIndex(list(market_calendar._OPEN)))
+    assert set(library) - set(ours) <= set(pd.DatetimeIndex(list(market_calendar._CLOSED)))
+
+
 @pytest.mark.parametrize(
     ("day", "open_"),
     [("2018-12-05", True), ("2025-01-09", True), ("1992-04-14", False), ("1999-12-31", False), ("2001-09-12", False)],

@@ -13,7 +13,7 @@ from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.gcs import GcsBundleStore
 from cbi_pipeline.bundle.store import BundleStatus, Latest, LocalBundleStore
 from cbi_pipeline.bundle.sync import RemoteStore, sync_bundle, sync_newest
-from cbi_pipeline.bundle.verify import verify_bundle, verify_files
+from cbi_pipeline.bundle.verify import Verify, verify_bundle, verify_files
 from cbi_pipeline.contracts.manifest import Manifest, is_dataset_version
 from cbi_pipeline.errors import BundleError
 from cbi_pipeline.sources import SOURCES, build_raw_tables
@@ -61,12 +61,15 @@ class LocatedBundle:
     why: str
 
 
-def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = None) -> LocatedBundle:
+def find_bundle(
+    settings: DataFolders, progress: Callable[[str], None] | None = None, verify: Verify = verify_bundle
+) -> LocatedBundle:
     """Find the data of a run, and build a bundle from provider files if that is the newest way to get one.
 
     Args:
         settings: the folders.
         progress: told in a few words what a build is doing.
+        verify: how a bundle that is found is verified.
 
     Returns:
         A bundle that passed every check.
@@ -75,7 +78,7 @@ def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = 
         SourceError: there are provider files, but they cannot be read; the starter does not stand in for them.
         BundleError: provider files break a rule, or there is no bundle, no provider file and no sound starter.
     """
-    latest = LocalBundleStore(settings.bundles_dir).latest()
+    latest = LocalBundleStore(settings.bundles_dir, verify).latest()
     if latest.bundle is not None:
         manifest = latest.bundle.manifest
         why = f"Using the newest bundle, {manifest.dataset_version}, with prices to {manifest.window.last_trade_date}."
@@ -83,7 +86,7 @@ def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = 
         return LocatedBundle(latest.bundle.path, manifest, "built", why)
     if provider_files(settings.data_dir):
         return _build(settings, latest, progress)
-    manifest = _verified_starter(settings.starter_dir)
+    manifest = _verified_starter(settings.starter_dir, verify)
     why = (
         f"Using the starter bundle of the repository, whose prices end on {manifest.window.last_trade_date}: there is"
         f" no sound bundle in {settings.bundles_dir} and no provider file in {settings.data_dir}. For today's data put"
@@ -92,14 +95,14 @@ def find_bundle(settings: DataFolders, progress: Callable[[str], None] | None = 
     return LocatedBundle(settings.starter_dir, manifest, "starter", _join(why, _on_skipped(latest)))
 
 
-def find_local_bundle(bundles_dir: Path, version: str) -> LocatedBundle:
+def find_local_bundle(bundles_dir: Path, version: str, verify: Verify = verify_bundle) -> LocatedBundle:
     """The bundle of this machine that a run was started for.
 
     Raises:
         BundleError: it does not verify, or there is none of that version; nothing stands in for it.
     """
     path = bundles_dir / version
-    manifest = verify_bundle(path)
+    manifest = verify(path)
     why = (
         f"Using the bundle that this run was started for, {version}, with prices to {manifest.window.last_trade_date}."
     )
@@ -130,6 +133,7 @@ def find_remote_bundle(
     version: str | None = None,
     progress: Callable[[str], None] | None = None,
     store: RemoteStore | None = None,
+    verify: Verify = verify_bundle,
 ) -> LocatedBundle:
     """The bundle of a run whose bundles are published in a bucket: copied to this machine and verified.
 
@@ -138,6 +142,7 @@ def find_remote_bundle(
         version: the dataset_version to use; the newest sound one by default.
         progress: told in a few words what is being copied.
         store: the bucket that the settings name, if it is open already.
+        verify: how this machine's copy is verified.
 
     Raises:
         BundleError: that bundle is at fault, or there is no sound one; nothing stands in for it.
@@ -146,10 +151,10 @@ def find_remote_bundle(
     store = store or GcsBundleStore(settings.bundle_uri)
     skipped: tuple[BundleStatus, ...] = ()
     if version is None:
-        found, skipped = sync_newest(store, settings.bundles_dir, progress)
+        found, skipped = sync_newest(store, settings.bundles_dir, progress, verify)
         why = f"Using the newest bundle of {store.location}"
     else:
-        found = sync_bundle(store, version, settings.bundles_dir, progress)
+        found = sync_bundle(store, version, settings.bundles_dir, progress, verify)
         why = f"Using the bundle of {store.location} that this run was started for"
     manifest = found.manifest
     why = f"{why}, {manifest.dataset_version}, with prices to {manifest.window.last_trade_date}."
@@ -175,9 +180,9 @@ def _build(settings: DataFolders, latest: Latest, progress: Callable[[str], None
     return LocatedBundle(built.path, manifest, "provider_files", _join(why, _on_skipped(latest)))
 
 
-def _verified_starter(folder: Path) -> Manifest:
+def _verified_starter(folder: Path, verify: Verify) -> Manifest:
     try:
-        return verify_bundle(folder)
+        return verify(folder)
     except BundleError as error:
         fix = "restore it with `git checkout data/starter`, or put provider files under CBI_DATA_DIR."
         raise BundleError(error.subject, error.rule, fix) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cbi_pipeline.bundle.read import FIX, read_file
-from cbi_pipeline.bundle.verify import verify_bundle, verify_files
+from cbi_pipeline.bundle.verify import Verify, verify_bundle, verify_files
 from cbi_pipeline.contracts.manifest import MAX_TABLE_BYTES, SUCCESS_FILE, Manifest, is_dataset_version
 from cbi_pipeline.errors import BundleError
 
@@ -45,10 +45,12 @@ class LocalBundleStore:
 
     Args:
         root: the folder; it need not exist.
+        verify: how rows are checked.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, verify: Verify = verify_bundle) -> None:
         self.root = root
+        self._verify = verify
         self.location = str(root)
 
     def list(self, *, rows: bool = False) -> tuple[BundleStatus, ...]:
@@ -101,7 +103,7 @@ class LocalBundleStore:
 
     def _status(self, path: Path, *, rows: bool) -> BundleStatus:
         try:
-            manifest = verify_bundle(path) if rows else verify_files(path)
+            manifest = self._verify(path) if rows else verify_files(path)
             if manifest.dataset_version != path.name:
                 rule = f"the folder must be named {manifest.dataset_version}, as its manifest says."
                 raise BundleError(str(path), rule, FIX)

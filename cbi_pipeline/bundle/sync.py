@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from cbi_pipeline.atomic import publish_directory, remove_path, replace_file
 from cbi_pipeline.bundle.store import BundleRef, BundleStatus
-from cbi_pipeline.bundle.verify import verify_bundle
+from cbi_pipeline.bundle.verify import Verify, verify_bundle
 from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, Manifest, is_dataset_version
 from cbi_pipeline.errors import BundleError
 
@@ -65,7 +65,11 @@ def read_remote_manifest(store: RemoteStore, version: str) -> tuple[Manifest, di
 
 
 def sync_bundle(
-    store: RemoteStore, version: str, bundles_dir: Path, progress: Callable[[str], None] | None = None
+    store: RemoteStore,
+    version: str,
+    bundles_dir: Path,
+    progress: Callable[[str], None] | None = None,
+    verify: Verify = verify_bundle,
 ) -> BundleRef:
     """Copy one bundle to this machine, unless a sound copy is there; a local copy that is broken is moved aside.
 
@@ -74,6 +78,7 @@ def sync_bundle(
         version: its dataset_version, sealed in that store.
         bundles_dir: the folder of bundles; created if it does not exist.
         progress: told in a few words what is being copied.
+        verify: how a copy is verified.
 
     Returns:
         The verified copy; `reused` says that it was there already.
@@ -89,7 +94,7 @@ def sync_bundle(
     with only_copy(bundles_dir):
         if final.exists():
             try:
-                return BundleRef(final, verify_bundle(final), reused=True)
+                return BundleRef(final, verify(final), reused=True)
             except BundleError:
                 _move_aside(final)
         manifest, ends = read_remote_manifest(store, version)
@@ -109,7 +114,7 @@ def sync_bundle(
         for name in (MANIFEST_FILE, SUCCESS_FILE):
             replace_file(staging / name, ends[name])
         try:
-            manifest = verify_bundle(staging)
+            manifest = verify(staging)
         except BundleError:
             shutil.rmtree(staging)
             raise
@@ -118,7 +123,10 @@ def sync_bundle(
 
 
 def sync_newest(
-    store: RemoteStore, bundles_dir: Path, progress: Callable[[str], None] | None = None
+    store: RemoteStore,
+    bundles_dir: Path,
+    progress: Callable[[str], None] | None = None,
+    verify: Verify = verify_bundle,
 ) -> tuple[BundleRef, tuple[BundleStatus, ...]]:
     """Copy the newest bundle of the store that is sound; and the newer ones that are not, with what is wrong with them.
 
@@ -129,7 +137,7 @@ def sync_newest(
     skipped: list[BundleStatus] = []
     for version in reversed(store.sealed()):
         try:
-            return sync_bundle(store, version, bundles_dir, progress), tuple(skipped)
+            return sync_bundle(store, version, bundles_dir, progress, verify), tuple(skipped)
         except BundleError as problem:
             skipped.append(BundleStatus(bundles_dir / version, None, problem))
     rule = "; ".join(["it holds no sound bundle", *(str(status.problem) for status in skipped)])

@@ -5,6 +5,7 @@ A bundle that fails here counts as absent; nothing is repaired and nothing is wr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +17,15 @@ from cbi_pipeline.atomic import IGNORED_NAMES
 from cbi_pipeline.bundle.read import FIX, parse_table, read_checked, read_manifest
 from cbi_pipeline.bundle.rules import check_table
 from cbi_pipeline.bundle.sense import judge, refuse
-from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, Manifest, TableEntry
+from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, Finding, Manifest, TableEntry
 from cbi_pipeline.contracts.tables import FUTURES_DAILY, RAW_TABLES, TableContract
 from cbi_pipeline.errors import BundleError
 
 README_FILE: Final = "README.md"
 """The starter's page for people; no part of a bundle, but permitted beside it."""
+
+Verify = Callable[[Path], Manifest]
+"""`verify_bundle`, or what knows what that found in the same bytes."""
 
 
 def verify_files(bundle: Path) -> Manifest:
@@ -36,11 +40,7 @@ def verify_files(bundle: Path) -> Manifest:
     Raises:
         BundleError: naming the file, the rule and the fix.
     """
-    manifest = read_manifest(bundle)
-    _check_listing(bundle, manifest)
-    for entry in manifest.tables.values():
-        read_checked(bundle, entry)
-    return manifest
+    return read_files(bundle)[0]
 
 
 def verify_bundle(bundle: Path) -> Manifest:
@@ -57,9 +57,27 @@ def verify_bundle(bundle: Path) -> Manifest:
     Raises:
         BundleError: naming the file, the first rows at fault, the rule and the fix.
     """
+    manifest, contents = read_files(bundle)
+    judge_rows(bundle, manifest, contents)
+    return manifest
+
+
+def read_files(bundle: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """Manifest, and bytes of every table by name; raises as `verify_files`."""
     manifest = read_manifest(bundle)
     _check_listing(bundle, manifest)
-    contents = {name: read_checked(bundle, entry) for name, entry in manifest.tables.items()}
+    return manifest, {name: read_checked(bundle, entry) for name, entry in manifest.tables.items()}
+
+
+def judge_rows(bundle: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> tuple[Finding, ...]:
+    """Check rows and sense of every table, and the manifest's figures; decided by bytes, code and libraries alone.
+
+    Returns:
+        The warnings of today's sense rules.
+
+    Raises:
+        BundleError: as `verify_bundle`.
+    """
     frames: dict[str, pd.DataFrame] = {}
     for name, contract in RAW_TABLES.items():
         entry, file = manifest.tables[name], bundle / manifest.tables[name].path
@@ -68,8 +86,9 @@ def verify_bundle(bundle: Path) -> Manifest:
         _check_entry(contract, table, entry, file)
         if name == FUTURES_DAILY.name:
             _check_window(table, manifest, bundle)
-    refuse(judge(frames).errors, str(bundle), FIX)
-    return manifest
+    judgement = judge(frames)
+    refuse(judgement.errors, str(bundle), FIX)
+    return judgement.warnings
 
 
 def first_and_last_zl_date(futures_daily: pa.Table) -> dict[str, object]:

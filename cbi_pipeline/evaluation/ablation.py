@@ -22,8 +22,6 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import RobustScaler
 from threadpoolctl import threadpool_limits
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
@@ -87,6 +85,9 @@ def forecast_ridge(train: pd.DataFrame, target: pd.Series, test: pd.DataFrame, h
     Returns:
         [m] units of sigma_h.
     """
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import RobustScaler
+
     observed_for = test.index[0] - pd.DateOffset(years=_REAL_FOR_YEARS)
     old = [name for name in train.columns if train.loc[:observed_for, name].notna().any()]
     seen = test[old].notna().to_numpy()

@@ -22,18 +22,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
-from scipy.stats import binom
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.feature_selection import mutual_info_regression
 from threadpoolctl import threadpool_limits
 
 from cbi_pipeline.errors import FeatureError
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingRegressor
 
 MINIMUM: Final = 30
 MAXIMUM: Final = 60
@@ -161,6 +159,8 @@ def _importances(x: np.ndarray, part: TrainingPart, clusters: np.ndarray, seed: 
 
 def boosted_trees(seed: int = 0) -> HistGradientBoostingRegressor:
     """Small boosted trees for a few hundred rows; a missing value goes down its own branch, nothing is imputed."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     return HistGradientBoostingRegressor(
         max_iter=100,
         learning_rate=0.05,
@@ -183,6 +183,9 @@ def correlation_clusters(x: np.ndarray) -> np.ndarray:
 
     Columns that were never observed together have distance 1.
     """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     if x.shape[1] == 1:
         return np.ones(1, dtype=int)
     correlation = pd.DataFrame(x).corr(method="spearman", min_periods=_MINIMUM_OBSERVED).abs()
@@ -216,6 +219,8 @@ def _shap_importance(x: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def _mutual_information(x: np.ndarray, targets: np.ndarray, seed: int) -> np.ndarray:
     """Mutual information in nats, each feature on the rows where it is observed, mean over horizons."""
+    from sklearn.feature_selection import mutual_info_regression
+
     found = np.zeros((targets.shape[1], x.shape[1]))
     for h, y in enumerate(targets.T):
         for f, column in enumerate(x.T):
@@ -307,6 +312,8 @@ def select_features(ranks: Mapping[str, pd.DataFrame], required: Sequence[str]) 
     Raises:
         FeatureError: fewer than `MINIMUM` features are usable in any fold, or a required one is not in the ranks.
     """
+    from scipy.stats import binom
+
     combined = pd.DataFrame({fold: frame["rank"] for fold, frame in ranks.items()})
     usable = pd.DataFrame({fold: frame["usable"] for fold, frame in ranks.items()}).any(axis=1)
     absent = sorted(set(required) - set(combined.index))

@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error, root_mean_squared_error
 
 SESSIONS_PER_MONTH: Final = 21
 INTERVALS: Final[dict[int, tuple[str, str]]] = {50: ("q25", "q75"), 80: ("q10", "q90"), 90: ("q05", "q95")}
@@ -37,16 +36,22 @@ _MISSING: Final = float("nan")
 
 def mape(predicted: np.ndarray, realised: np.ndarray) -> float:
     """Mean absolute error in percent of the realised price. Arrays [n] in cents/lb."""
+    from sklearn.metrics import mean_absolute_percentage_error
+
     return float(100 * mean_absolute_percentage_error(realised, predicted))
 
 
 def rmse(predicted: np.ndarray, realised: np.ndarray) -> float:
     """Root mean squared error of log returns, equal to that of log prices. Arrays [n]."""
+    from sklearn.metrics import root_mean_squared_error
+
     return float(root_mean_squared_error(realised, predicted))
 
 
 def mae(predicted: np.ndarray, realised: np.ndarray) -> float:
     """Mean absolute error of log returns. Arrays [n]."""
+    from sklearn.metrics import mean_absolute_error
+
     return float(mean_absolute_error(realised, predicted))
 
 

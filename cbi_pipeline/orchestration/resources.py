@@ -59,18 +59,21 @@ class BundleStoreResource(dg.ConfigurableResource):
         """The verified bundle that this run works on, and why it was chosen; `version` if the run is for that one."""
         from cbi_pipeline import progress
         from cbi_pipeline.bundle.locate import find_bundle, find_local_bundle, find_remote_bundle
+        from cbi_pipeline.registry.artifact_store import ArtifactStore
+        from cbi_pipeline.stages.judged import JudgedBundles
         from cbi_pipeline.stages.raw import STAGE
 
         settings = self.run_settings.load()
+        verify = JudgedBundles(ArtifactStore(settings.artifacts_dir)).verify
 
         def report(text: str) -> None:
             progress.report(STAGE, 0, 1, text)
 
         if settings.bundle_uri:
-            return find_remote_bundle(settings, version, report, self.published())
+            return find_remote_bundle(settings, version, report, self.published(), verify)
         if version is not None:
-            return find_local_bundle(settings.bundles_dir, version)
-        return find_bundle(settings, report)
+            return find_local_bundle(settings.bundles_dir, version, verify)
+        return find_bundle(settings, report, verify)
 
     def returns(self) -> "ReturnStore":
         """The bucket in which return manifests are kept."""

@@ -22,7 +22,7 @@ from cbi_pipeline.orchestration.orphans import why_busy
 from cbi_pipeline.processes import only_run
 from cbi_pipeline.profiles import get_profile
 from cbi_pipeline.settings import Settings
-from cbi_pipeline.warehouse import open_warehouse
+from cbi_pipeline.warehouse import named_warehouse
 
 T = TypeVar("T", bound=Reference)
 
@@ -52,7 +52,7 @@ def execute_job(settings: Settings, job_name: str, days: tuple[date, date] | Non
         KeyboardInterrupt: someone stopped it.
     """
     run_id = _execute(settings, job_name, days)
-    warehouse = open_warehouse(settings)
+    warehouse = named_warehouse(settings)  # its tables were put in place by the run
     write = load_reference(settings, "warehouse/predictions", WarehouseRef)
     return RunOutcome(
         run_id=run_id,

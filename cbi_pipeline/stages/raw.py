@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbi_pipeline import progress
-from cbi_pipeline.bundle.read import load_table, load_tables, read_manifest
+from cbi_pipeline.bundle.read import load_table, read_manifest
 from cbi_pipeline.contracts.manifest import Finding, Manifest
 from cbi_pipeline.contracts.references import RawTableRef
 from cbi_pipeline.errors import BundleError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cbi_pipeline.bundle.locate import LocatedBundle
+    from cbi_pipeline.registry.artifact_store import ArtifactStore
 
 STAGE = "raw tables"
 
@@ -58,15 +59,21 @@ def load_raw_tables(references: Iterable[RawTableRef]) -> dict[str, pd.DataFrame
     return {r.table: _load(r.bundle_path, r.table, r.sha256).copy() for r in references}
 
 
-def sense_warnings(reference: RawTableRef) -> tuple[Finding, ...]:
+def sense_warnings(reference: RawTableRef, store: ArtifactStore) -> tuple[Finding, ...]:
     """The warnings about a table: those of the bundle's manifest, or of today's rules where it has none.
+
+    Args:
+        store: where what the rules say of a bundle is kept.
 
     Raises:
         BundleError: the bundle has changed since it was verified.
     """
     manifest = _manifest_of(reference.bundle_path, reference.table, reference.sha256)
-    recorded = manifest.findings
-    findings = _judged(reference.bundle_path, manifest.content_sha256) if recorded is None else recorded
+    findings = manifest.findings
+    if findings is None:
+        from cbi_pipeline.stages.judged import JudgedBundles
+
+        findings = JudgedBundles(store).warnings(reference.bundle_path, manifest)
     return tuple(finding for finding in findings if finding.table == reference.table)
 
 
@@ -78,14 +85,6 @@ def content_of(references: Iterable[RawTableRef]) -> dict[str, str]:
 @lru_cache(maxsize=16)
 def _load(bundle: Path, table: str, sha256: str) -> pd.DataFrame:
     return load_table(bundle, table, _manifest_of(bundle, table, sha256))
-
-
-@lru_cache(maxsize=2)
-def _judged(bundle: Path, content_sha256: str) -> tuple[Finding, ...]:
-    """All warnings of today's rules about the tables of this content."""
-    from cbi_pipeline.bundle.sense import judge
-
-    return judge(load_tables(bundle)).warnings
 
 
 def _manifest_of(bundle: Path, table: str, sha256: str) -> Manifest:

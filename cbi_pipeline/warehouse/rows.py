@@ -97,10 +97,10 @@ def _offered_columns(table: WarehouseTable, rows: Rows) -> dict[str, Any]:
 
 
 def _check_names(table: WarehouseTable, names: Iterable[str]) -> None:
-    offered = list(names)
-    missing = [name for name in table.column_names if name not in offered]
-    unknown = [name for name in offered if name not in table.column_names]
-    if missing or unknown or len(offered) != len(table.columns):
+    offered, wanted = list(names), table.column_names
+    missing = [name for name in wanted if name not in offered]
+    unknown = [name for name in offered if name not in wanted]
+    if missing or unknown or len(offered) != len(wanted):
         raise WarehouseError(
             table.name,
             "A row has exactly the columns of its table: "

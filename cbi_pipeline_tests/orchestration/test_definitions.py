@@ -85,7 +85,23 @@ LINEAGE: dict[str, tuple[str, set[str], set[str]]] = {
 }
 """Asset: group, kinds, what it depends on (the data path of design.md, section 2). A change here is a decision."""
 
-HEAVY = ("torch", "pandas", "google.cloud", "matplotlib", "sklearn", "duckdb", "talib", "safetensors", "databento_dbn")
+HEAVY = (
+    "arch",
+    "databento_dbn",
+    "duckdb",
+    "google.cloud",
+    "matplotlib",
+    "pandas",
+    "pandas_market_calendars",
+    "pandera",
+    "safetensors",
+    "scipy",
+    "shap",
+    "sklearn",
+    "sqlglot",
+    "talib",
+    "torch",
+)
 
 
 @pytest.fixture(scope="module")

@@ -145,4 +145,4 @@ def test_data_that_lack_many_sessions_stop_a_scheduled_run_before_anything_is_co
     assert f"there is no forecast of {after[0].date()} to {after[5].date()}" in check.description
     written = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
     assert written == set(RAW_ASSET_NAMES.values())
-    assert not new_settings.artifacts_dir.exists()
+    assert [folder.name for folder in new_settings.artifacts_dir.iterdir()] == ["judged_bundles"]

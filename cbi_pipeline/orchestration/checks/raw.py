@@ -1,7 +1,7 @@
 """Checks of the raw tables: the warnings of the sense rules, how old the data are, whether prices reach the session.
 
 An error of a sense rule refuses the bundle before an asset exists; its warnings show yellow, with the rows, and stop
-nothing. One check a table: raw tables can be materialised one by one.
+nothing. One check a table, made by the step that verifies the bundle: a step of its own costs more than the check.
 """
 
 from datetime import UTC, date, datetime
@@ -20,61 +20,64 @@ REACH = "data_reach_the_session"
 _NAMED = 5
 
 
-def _check(asset_name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_name,
-        name=NAME,
-        description="No sense rule (docs/validation.md) has a warning about these rows.",
+CHECKS_OF_EACH_TABLE = [
+    dg.AssetCheckSpec(name, asset=asset_name, description=description)
+    for asset_name in RAW_ASSET_NAMES.values()
+    for name, description in (
+        (NAME, "No sense rule (docs/validation.md) has a warning about these rows."),
+        (
+            RECENT,
+            "The last date of every source in the data, whenever they were materialised, is within its maximum age at "
+            "the session that the run is for, else at the last session that is complete.",
+        ),
     )
-    def rows_make_sense(reference: RawTableRef) -> dg.AssetCheckResult:
-        from cbi_pipeline.stages.raw import sense_warnings
-
-        findings = sense_warnings(reference)
-        named = ", ".join(dict.fromkeys(f"{finding.rule} ({finding.subject})" for finding in findings))
-        return dg.AssetCheckResult(
-            passed=not findings,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{len(findings)} warnings: {named}" if findings else None,
-            metadata={"warnings": len(findings)} | ({"findings": _table(findings)} if findings else {}),
-        )
-
-    return rows_make_sense
+]
 
 
-def _recent(asset_name: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset_name,
-        name=RECENT,
-        description="The last date of every source in the data, whenever they were materialised, is within its maximum "
-        "age at the session that the run is for, else at the last session that is complete.",
+def rows_make_sense(asset_name: str, findings: tuple[Finding, ...]) -> dg.AssetCheckResult:
+    """Passed if there is no finding; else yellow, with the findings as a table."""
+    named = ", ".join(dict.fromkeys(f"{finding.rule} ({finding.subject})" for finding in findings))
+    return dg.AssetCheckResult(
+        asset_key=asset_name,
+        check_name=NAME,
+        passed=not findings,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(findings)} warnings: {named}" if findings else None,
+        metadata={"warnings": len(findings)} | ({"findings": _table(findings)} if findings else {}),
     )
-    def data_are_recent(context: dg.AssetCheckExecutionContext, reference: RawTableRef) -> dg.AssetCheckResult:
-        from cbi_pipeline.market_calendar import last_complete_session
-        from cbi_pipeline.stages.quality import source_ages_at
 
-        asked = context.run.tags.get(SESSION_TAG)
-        day = date.fromisoformat(asked) if asked else last_complete_session(datetime.now(UTC))
-        ages = source_ages_at(reference, day)
-        old = [f"{one.source.key}: {one.age} (at most {one.source.maximum_age_days})" for one in ages if one.too_old]
-        return dg.AssetCheckResult(
-            passed=not old,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"on {day} beyond their maximum age: {', '.join(old)}" if old else None,
-            metadata={
-                "day": str(day),
-                "sources": table(
-                    {
-                        "source": one.source.key,
-                        "last date": str(one.newest),
-                        "age": one.age,
-                        "maximum age": f"{one.source.maximum_age_days} days",
-                    }
-                    for one in ages
-                ),
-            },
-        )
 
-    return data_are_recent
+def data_are_recent(asset_name: str, reference: RawTableRef, session: str | None) -> dg.AssetCheckResult:
+    """Passed if no source of the table is too old at the session, else yellow; the ages as a table either way.
+
+    Args:
+        session: ISO date of the session that the run is for; None for the last one that is complete.
+    """
+    from cbi_pipeline.market_calendar import last_complete_session
+    from cbi_pipeline.stages.quality import source_ages_at
+
+    day = date.fromisoformat(session) if session else last_complete_session(datetime.now(UTC))
+    ages = source_ages_at(reference, day)
+    old = [f"{one.source.key}: {one.age} (at most {one.source.maximum_age_days})" for one in ages if one.too_old]
+    return dg.AssetCheckResult(
+        asset_key=asset_name,
+        check_name=RECENT,
+        passed=not old,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"on {day} beyond their maximum age: {', '.join(old)}" if old else None,
+        metadata={
+            "day": str(day),
+            "sources": table(
+                {
+                    "source": one.source.key,
+                    "last date": str(one.newest),
+                    "age": one.age,
+                    "maximum age": f"{one.source.maximum_age_days} days",
+                }
+                for one in ages
+            ),
+        },
+    )
 
 
 def _named(days: list[str]) -> str:
@@ -112,9 +115,3 @@ def data_reach_the_session(
         else None,
         metadata={"session": asked, "last_trade_date": str(last), "missing_sessions": len(missing)},
     )
-
-
-RAW_CHECKS = [
-    *(check(asset_name) for check in (_check, _recent) for asset_name in RAW_ASSET_NAMES.values()),
-    data_reach_the_session,
-]
