@@ -143,12 +143,16 @@ class ModelRef(Reference):
 
 
 class PredictionsRef(ArtifactRef):
-    """Forecast rows of one trade date or of several, ready to be published."""
+    """Forecast rows of one trade date or of several, ready to be published.
+
+    `model_version` made those of the last date; `left_out` are sessions without a forecast that no model may forecast.
+    """
 
     first_as_of_date: date
     as_of_date: date
     model_version: str
     rows: int
+    left_out: tuple[date, ...] = ()
 
 
 class WarehouseRef(Reference):

@@ -53,7 +53,7 @@ def forecast(model, features, market, day):
     )
 
 
-def predict(settings, days=None, **values):
+def predict(settings, days=None, only_new=False, **values):
     """`stages.predict` on the references of a finished project."""
     raw = tuple(
         load_reference(settings, f"raw_{name}", RawTableRef)
@@ -68,6 +68,7 @@ def predict(settings, days=None, **values):
         models_dir=settings.models_dir,
         warehouse=DuckDBWarehouse(settings.warehouse_path),
         days=days,
+        only_new=only_new,
     )
 
 

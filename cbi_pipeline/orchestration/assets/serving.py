@@ -15,6 +15,7 @@ from cbi_pipeline.contracts.references import (
     WinnerRef,
 )
 from cbi_pipeline.orchestration.assets.training import training_run
+from cbi_pipeline.orchestration.jobs import DATASET_VERSION_TAG, SESSION_TAG
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import (
     DEVICE_POOL,
@@ -120,7 +121,9 @@ def daily_predictions(
     warehouse: WarehouseResource,
     run_settings: SettingsResource,
 ) -> dg.Output[PredictionsRef]:
-    """Forecasts of the newest trade date, and of those missed before it, with quantiles, status and its reasons."""
+    """Forecasts of the newest trade date, and of those missed before it, with quantiles, status and its reasons.
+
+    A run of the schedule or of a new bundle leaves sessions alone that have a forecast, whichever model made it."""
     from cbi_pipeline import stages
 
     raw = (raw_futures_daily, raw_futures_curve, raw_macro_series, raw_fundamentals)
@@ -133,6 +136,7 @@ def daily_predictions(
         models_dir=model_registry.path,
         warehouse=warehouse.open(),
         days=config.span(),
+        only_new=bool({SESSION_TAG, DATASET_VERSION_TAG} & set(context.run.tags)),
     )
     return dg.Output(
         reference,
@@ -142,6 +146,7 @@ def daily_predictions(
             "as_of_date": str(reference.as_of_date),
             "model_version": reference.model_version,
             "already_published": reference.reused,
+            "left_out": ", ".join(map(str, reference.left_out)),
             "forecast": table(rows),
         },
     )
