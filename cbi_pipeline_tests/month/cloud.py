@@ -15,6 +15,8 @@ from cbi_pipeline.bundle.read import load_tables
 from cbi_pipeline.contracts.tables import RAW_TABLES
 from cbi_pipeline_tests.projects import STARTER, flip_byte
 
+_ARRIVING = ".arriving-"
+
 
 @dataclass(frozen=True)
 class Stopped:
@@ -40,8 +42,8 @@ class Cloud:
         self._store_dir = store_dir
         self._tables = load_tables(STARTER)
 
-    def export(self, at: datetime, *, stopped: Stopped | None = None, damaged: bool = False) -> str:
-        """A bundle of what is known at a moment appears whole; its dataset_version.
+    def prepare(self, at: datetime, *, stopped: Stopped | None = None, damaged: bool = False) -> Path:
+        """A bundle of what is known at a moment, not yet where a machine sees it.
 
         Args:
             damaged: one byte of a table is another than it was.
@@ -54,7 +56,10 @@ class Cloud:
             bundle = build_bundle(known, Path(folder), created_at=at, compression_level=1).path
             if damaged:
                 flip_byte(bundle / "macro_series.parquet")
-            arriving = self._store_dir / f".arriving-{bundle.name}"
-            shutil.copytree(bundle, arriving)
-            arriving.rename(self._store_dir / bundle.name)
-        return bundle.name
+            return Path(shutil.copytree(bundle, self._store_dir / f"{_ARRIVING}{bundle.name}"))
+
+    def publish(self, bundle: Path) -> str:
+        """The bundle appears whole; its dataset_version."""
+        version = bundle.name.removeprefix(_ARRIVING)
+        bundle.rename(self._store_dir / version)
+        return version

@@ -26,6 +26,7 @@ _AT_WORK = [
     dg.DagsterRunStatus.STARTED,
 ]
 _LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 1200.0
 
 
 class Machine:
@@ -119,15 +120,15 @@ class Machine:
         """Runs that wait or are under way."""
         return self.instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
 
-    def wait_for(self, happened: Callable[[], object], what: str, *, seconds: float = 300.0) -> None:
+    def wait_for(self, happened: Callable[[], object], what: str) -> None:
         """Let time pass until something has happened.
 
         Raises:
-            AssertionError: it has not after so many true seconds, or the daemon ended.
+            AssertionError: it has not after a long time by the true clock, or the daemon ended.
         """
-        end = time.monotonic() + seconds
+        end = time.monotonic() + _PATIENCE_SECONDS
         while not happened():
-            assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}; the daemon says: {self._last_words()}"
+            assert time.monotonic() < end, f"{what}: waited in vain; the daemon says: {self._last_words()}"
             assert self._daemon is None or self._daemon.poll() is None, f"the daemon ended: {self._last_words()}"
             time.sleep(_LOOK_SECONDS)
 

@@ -57,13 +57,21 @@ class Month:
         self._tell(f"`{' '.join(words)}`")
         self.machine.command(*words, "--workspace", str(REPOSITORY / "workspace.yaml"))
 
-    def bundle(self, day: str, hour: str = "21:30", **how: Any) -> str:
-        """A bundle of what is known then arrives; its dataset_version."""
+    def bundle(self, day: str, hour: str = "21:30", *, now: bool = False, **how: Any) -> str:
+        """A bundle of what is known then arrives; its dataset_version.
+
+        Args:
+            now: the clock moves on to that moment; else it arrives while the machine is not looking.
+            how: see `Cloud.prepare`.
+        """
         at = moment(day, hour)
-        version = self._cloud.export(at, **how)
+        prepared = self._cloud.prepare(at, **how)
+        if now:
+            self.on(day, hour)
+        version = self._cloud.publish(prepared)
         note = " (damaged)" if how.get("damaged") else ""
         stopped: Stopped | None = how.get("stopped")
-        note += f" (without {stopped.table} since {stopped.since})" if stopped else ""
+        note += f" (without `{stopped.table}` since {stopped.since})" if stopped else ""
         self.told.append(Happening(at, f"bundle `{version}` arrives{note}"))
         return version
 
@@ -80,8 +88,7 @@ class Month:
 
     def day_with_training(self, day: str, **how: Any) -> None:
         """A bundle arrives, and the sensor sees it; the evening as ever."""
-        self.on(day, "21:30")
-        self.trained(self.bundle(day, **how))
+        self.trained(self.bundle(day, now=True, **how))
         self._to_tick(day)
         self.settle()
 
@@ -92,8 +99,7 @@ class Month:
 
     def reboot_in_mid_training(self, day: str, back_at: str) -> None:
         """The power fails while networks are trained; the machine boots after the tick of the schedule was due."""
-        self.on(day, "21:30")
-        run = self._run_of(DATASET_VERSION_TAG, self.bundle(day))
+        run = self._run_of(DATASET_VERSION_TAG, self.bundle(day, now=True))
         self._reboot_in(run, FOLDS, day, back_at)
         self._tick_of(day)
         self.settle()
@@ -133,7 +139,7 @@ class Month:
 
     def settle(self) -> None:
         """No run waits or is at work any more."""
-        self._wait(lambda: not self.machine.at_work(), "the runs to end", seconds=600)
+        self._wait(lambda: not self.machine.at_work(), "the runs to end")
 
     def looked(self) -> None:
         """Both sensors of alerts have looked after this moment."""
@@ -172,8 +178,8 @@ class Month:
         made = self.machine.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
         return dg.AssetKey(asset) in [entry.get_dagster_event().asset_key for entry in made]
 
-    def _wait(self, happened: Callable[[], object], what: str, *, seconds: float = 300.0) -> None:
-        self.machine.wait_for(happened, what, seconds=seconds)
+    def _wait(self, happened: Callable[[], object], what: str) -> None:
+        self.machine.wait_for(happened, what)
 
     def _tell(self, what: str) -> None:
         self.told.append(Happening(self.machine.clock.now(), what))

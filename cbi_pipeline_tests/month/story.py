@@ -48,8 +48,7 @@ def _begin(month: Month, day: str, **how: Any) -> None:
 def _last_week(month: Month) -> None:
     stopped = Stopped(SOURCE, date(2024, 12, 23))
     _begin(month, "2024-12-24", stopped=stopped)
-    month.on("2024-12-24", "11:00")
-    month.trained(month.bundle("2024-12-24", "11:00", stopped=stopped, damaged=True))
+    month.trained(month.bundle("2024-12-24", "11:00", now=True, stopped=stopped, damaged=True))
     month.alerts(1)
     month.turn("stop", "sensor", BUNDLES)
     month.day("2024-12-24", stopped=stopped)

@@ -155,3 +155,7 @@ def test_a_scheduled_run_forecasts_as_far_as_the_data_go_and_stops_where_that_is
     assert (success, check.passed, check.severity) == (True, False, dg.AssetCheckSeverity.WARN)
     assert "there is no forecast of 2025-01-02, 2025-01-03" in check.description
     assert {str(row["as_of_date"]) for row in forecasts(copied_settings)} == {"2024-12-31"}
+    change_warehouse(copied_settings, "UPDATE predictions SET model_version = 'another'")
+    success, _ = run("2025-01-03")
+    assert success
+    assert {row["model_version"] for row in forecasts(copied_settings)} == {"another"}
