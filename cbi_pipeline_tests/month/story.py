@@ -93,7 +93,7 @@ def _damaged_bundle(version: str) -> str:
     return f"""\
 *CBI: the job retrain failed*
 cbi_pipeline.errors.BundleError: PROJECT/data/bundles/{version}/macro_series.parquet: it was altered: the manifest \
-gives its sha256 as SHA..., it is SHA.... To fix: move this bundle away and run `cbi bundle build`, or copy it again \
+gives its sha256 as SHA..., it is SHA... To fix: move this bundle away and run `cbi bundle build`, or copy it again \
 from where it came.
 Not done: N of N assets were not written: NAMES
 Look: `cbi ui`, then http://127.0.0.1:3000/runs/RUN"""
