@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test ui install install-dev install-emulators clean
+.PHONY: help run test month ui install install-dev install-emulators clean
 
 help:  ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: install-dev install-emulators  ## lint, type check, check the definitions 
 	@$(BIN)/cbi features life --check
 	@$(BIN)/cbi sources coverage --check
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+month: install-dev  ## live through December 2024 in a real daemon, about half an hour; writes docs/simulated_month.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m cbi_pipeline_tests.month
 
 ui: install  ## open the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/cbi ui

@@ -145,8 +145,9 @@ class ModelRef(Reference):
 class PredictionsRef(ArtifactRef):
     """Forecast rows of one trade date or of several, ready to be published.
 
-    `made_without` says which sources were too old for which forecasts, `refused` for which missed trade dates there is
-    none because the model needs such a source.
+    `model_version` made those of the last date. `made_without` says which sources were too old for which forecasts,
+    `refused` for which missed trade dates there is none because the model needs such a source. `left_out` are sessions
+    without a forecast that no model may forecast any more.
     """
 
     first_as_of_date: date
@@ -155,6 +156,7 @@ class PredictionsRef(ArtifactRef):
     rows: int
     made_without: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    left_out: tuple[date, ...] = ()
 
 
 class WarehouseRef(Reference):

@@ -8,7 +8,7 @@ be sent is an error in the log of the tick and fails nothing.
 import json
 import logging
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -16,9 +16,8 @@ import dagster as dg
 from cbi_pipeline.orchestration.assets.serving import INPUTS, STALE
 from cbi_pipeline.orchestration.checks.raw import REACH
 from cbi_pipeline.orchestration.checks.stopping import described, stopping_checks
-from cbi_pipeline.orchestration.jobs import SESSION_TAG
+from cbi_pipeline.orchestration.due_sessions import SCHEDULE, sessions_without_run
 from cbi_pipeline.orchestration.resources import SettingsResource
-from cbi_pipeline.orchestration.schedules import EXCHANGE_ZONE, NAME
 from cbi_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ WATCH = timedelta(minutes=15)
 """A run must have been missing for so long, seen by sensors that were at work all the while."""
 ASLEEP = timedelta(minutes=5)
 """Ticks further apart than this: the machine slept, and the schedule makes up for its own ticks first."""
-LOOK_BACK = timedelta(days=10)
 _WILL_RETRY = "dagster/will_retry"
 _ROOT = "dagster/root_run_id"
 _LONGEST = 600
@@ -141,9 +139,10 @@ def _missed_day(session: date) -> "Alert":
 
     return Alert(
         key=f"missed-day/{session}",
-        happened=f"no run was started for the session of {session}\nThe schedule {NAME} is on, but began none.",
+        happened=f"no run was started for the session of {session}\nThe schedule {SCHEDULE} is on, but began none.",
         not_done=f"the forecast of {session}; the next run that finds data makes it up.",
-        look=f"`cbi predict` makes it now; `cbi ui`, then http://127.0.0.1:3000/automation shows the ticks of {NAME}",
+        look="`cbi predict` makes it now; `cbi ui`, then http://127.0.0.1:3000/automation shows the ticks of "
+        f"{SCHEDULE}",
     )
 
 
@@ -182,54 +181,6 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
-
-
-def sessions_without_run(instance: dg.DagsterInstance, settings: Settings, now: datetime) -> list[date]:
-    """Sessions that were due since the schedule was turned on, and after the last one for which there is a run.
-
-    A later session's run forecasts the earlier ones too, so that it stands for them.
-    """
-    since = _on_since(instance)
-    if since is None:
-        return []
-    due = [day for day in _days(now) if since <= _due(day, settings) <= now]
-    if not due:
-        return []
-    asked = {SESSION_TAG: [day.isoformat() for day in due]}
-    runs = instance.get_runs(dg.RunsFilter(tags=asked))
-    last = max((run.tags[SESSION_TAG] for run in runs), default="")
-    return [day for day in due if day.isoformat() > last]
-
-
-def _days(now: datetime) -> list[date]:
-    from cbi_pipeline.market_calendar import sessions
-
-    return [day.date() for day in sessions((now - LOOK_BACK).date(), now.date())]
-
-
-def _due(day: date, settings: Settings) -> datetime:
-    """The moment at which the schedule asks for the run of a session."""
-    from zoneinfo import ZoneInfo
-
-    minute, hour = settings.daily_inference_cron.split()[:2]
-    return datetime.combine(day, time(int(hour), int(minute)), ZoneInfo(EXCHANGE_ZONE))
-
-
-def _on_since(instance: dg.DagsterInstance) -> datetime | None:
-    """When someone turned the schedule on; None while it is off."""
-    from dagster._core.definitions.run_request import InstigatorType  # public only under these paths
-    from dagster._core.scheduler.instigation import InstigatorStatus, ScheduleInstigatorData
-
-    states = instance.all_instigator_state(
-        instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.RUNNING}
-    )
-    started = [
-        state.instigator_data.start_timestamp
-        for state in states
-        if state.instigator_name == NAME and isinstance(state.instigator_data, ScheduleInstigatorData)
-    ]
-    moments = [moment for moment in started if moment is not None]
-    return datetime.fromtimestamp(max(moments), UTC) if moments else None
 
 
 def watch(cursor: str | None, missing: Sequence[date], now: datetime) -> tuple[str, list[date]]:

@@ -42,7 +42,7 @@ from cbi_pipeline.stages.evaluation import (
 )
 from cbi_pipeline.stages.files import read_json
 from cbi_pipeline.stages.raw import load_raw_tables
-from cbi_pipeline.stages.serving import load_forecast_rows, stored_rows
+from cbi_pipeline.stages.serving import load_forecast_rows, row_key, stored_rows
 from cbi_pipeline.stages.training import cell_record, trained_cells
 
 if TYPE_CHECKING:
@@ -62,10 +62,9 @@ def publish_predictions(predictions: PredictionsRef, warehouse: Warehouse) -> Wa
 
 def differing_rows(predictions: PredictionsRef, warehouse: Warehouse) -> list[str]:
     """What is missing or different in the warehouse, in words; empty if the stored rows are the forecast rows."""
-    span = predictions.first_as_of_date, predictions.as_of_date
-    stored = {(r.as_of_date, r.horizon_months): r for r in stored_rows(warehouse, *span, predictions.model_version)}
+    stored = stored_rows(warehouse, predictions.first_as_of_date, predictions.as_of_date)
     stamp = {"created_at", "run_id", "code_commit"}
-    found = [(row, stored.get((row.as_of_date, row.horizon_months))) for row in load_forecast_rows(predictions)]
+    found = [(row, stored.get(row_key(row))) for row in load_forecast_rows(predictions)]
     return [
         f"{row.as_of_date}, {row.horizon_months} months is {'different' if old else 'missing'}"
         for row, old in found

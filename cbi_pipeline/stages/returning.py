@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STAGE: Final = "return manifest"
 _STORED_SQL: Final = {
-    "predictions": "SELECT * FROM predictions WHERE as_of_date BETWEEN @first AND @last AND model_version = @model",
+    "predictions": "SELECT * FROM predictions WHERE as_of_date BETWEEN @first AND @last",
     "realized_prices": "SELECT * FROM realized_prices WHERE dataset_version = @dataset",
     "data_quality": "SELECT * FROM data_quality WHERE dataset_version = @dataset",
     "metrics": "SELECT * FROM metrics WHERE scorecard_id = @scorecard",
@@ -72,13 +72,15 @@ def return_forecast(
     known: dict[str, Any] = {
         "first": predictions.first_as_of_date,
         "last": predictions.as_of_date,
-        "model": predictions.model_version,
         "dataset": made[-1].dataset_version,
         "scorecard": champion.scorecard_id,
     }
+    rows = {name: _stored_rows(warehouse, sql, known) for name, sql in _STORED_SQL.items()}
+    models = {row.model_version for row in made}
+    rows["predictions"] = [row for row in rows["predictions"] if row["model_version"] in models]
     published = publish_return(
         store,
-        rows={name: _stored_rows(warehouse, sql, known) for name, sql in _STORED_SQL.items()},
+        rows=rows,
         as_of_date=predictions.as_of_date,
         dataset_version=known["dataset"],
         model_version=predictions.model_version,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,13 @@ from cbi_pipeline.contracts.references import (
     PredictionsRef,
     RawTableRef,
 )
-from cbi_pipeline.errors import BundleError, ModelError, WarehouseError
+from cbi_pipeline.errors import BundleError, WarehouseError
 from cbi_pipeline.provenance import code_commit
 from cbi_pipeline.registry.artifact_store import ArtifactStore
 from cbi_pipeline.settings import Settings
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.files import read_json
+from cbi_pipeline.stages.forecast_days import asked_sessions, missed_sessions
 from cbi_pipeline.stages.raw import load_raw_tables
 from cbi_pipeline.stages.stale import stale_inputs_of
 
@@ -30,19 +31,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cbi_pipeline.registry.artifacts import LoadedModel
-    from cbi_pipeline.registry.champion import Champion
+    from cbi_pipeline.registry.champion import Promotion
+    from cbi_pipeline.stages.forecast_days import Plan
     from cbi_pipeline.stale_inputs import StaleInput
     from cbi_pipeline.warehouse.base import Warehouse
 
 FORECAST_STAGE = "forecast"
 _MARKET_TABLES = ("futures_daily", "futures_curve", "macro_series", "fundamentals")
 _ROWS = "forecast_rows.json"
+RowKey = tuple[date, int, str]
 _PUBLISHED_SQL = """
 SELECT * FROM predictions
-WHERE as_of_date BETWEEN @first AND @last AND model_version = @model_version
-ORDER BY as_of_date, horizon_months
+WHERE as_of_date BETWEEN @first AND @last
+ORDER BY as_of_date, horizon_months, model_version
 """
-_NEWEST_SQL = "SELECT MAX(as_of_date) AS newest FROM predictions"
 
 
 def predict(
@@ -56,11 +58,13 @@ def predict(
     warehouse: Warehouse,
     live: LiveSkillRef | None,
     days: tuple[date, date] | None = None,
+    only_new: bool = False,
 ) -> tuple[PredictionsRef, list[dict[str, Any]]]:
     """Forecast trade dates of the features with the champion alias, verified.
 
     Without `days` these are the last one and, before it, every session that has passed since the newest forecast in the
-    warehouse, as far back as the model can tell. Rows that are published already are handed on as they stand.
+    warehouse; those before the champion's fit by the model that served before it. Rows that are published already are
+    handed on as they stand.
 
     Each date is judged as of its own close. A missed one for which an input was stale that the model needs is passed
     over: what was not known then is never known then.
@@ -69,6 +73,8 @@ def predict(
         raw: every raw table.
         live: what became of earlier forecasts, by the same bundle and for the same model, or the rows are on HOLD.
         days: first and last trade date to forecast.
+        only_new: leave the last trade date alone if it has a published forecast of any model, so that runs which nobody
+            asked for publish one forecast of a session.
 
     Returns:
         The reference, and the rows of the last date for display.
@@ -82,7 +88,7 @@ def predict(
     from cbi_pipeline.evaluation.benchmarks import prepare_market
     from cbi_pipeline.inference import forecast_rows
     from cbi_pipeline.registry.champion import load_serving
-    from cbi_pipeline.stale_inputs import is_needed, made_without, refusal
+    from cbi_pipeline.stale_inputs import made_without
 
     progress.report(FORECAST_STAGE, 0, 1)
     if {features.dataset_version} != {reference.dataset_version for reference in raw}:
@@ -94,30 +100,38 @@ def predict(
     model, champion = load_serving(models_dir)
     frame = load_features(features)
     market = prepare_market(load_raw_tables(reference for reference in raw if reference.table in _MARKET_TABLES))
-    statuses, created_at = _statuses(model, champion, raw[0], settings), datetime.now(UTC)
-    statuses = _held_by_live(statuses, live, features.dataset_version, model.model_version)
-    asked = _sessions_between(frame.index, *days) if days else _missed_sessions(frame.index, model, warehouse)
-    _require_unseen(model, asked[0].date())
-    stale = stale_inputs_of(model, frame, market.inputs, raw, asked)
-    refused = [day for day in asked if is_needed(stale[day])]
-    if refused and (days or refused[-1] == asked[-1]):
-        raise refusal(stale[refused[-1]], refused[-1], model.model_version)
-    asked = [day for day in asked if day not in refused]
+    plan = (
+        asked_sessions(frame.index, *days, model, champion)
+        if days
+        else missed_sessions(frame.index, model, champion, warehouse, models_dir, only_new=only_new)
+    )
+    stale = {
+        day: found
+        for part in plan.parts
+        for day, found in stale_inputs_of(part.model, frame, market.inputs, raw, part.days).items()
+    }
+    refused = _refused_days(plan, stale, every_day_counts=days is not None)
+    created_at = datetime.now(UTC)
     made: list[ForecastRow] = []
-    for number, day in enumerate(asked):
-        progress.report(FORECAST_STAGE, number, len(asked), str(day.date()))
-        made += forecast_rows(
-            model,
-            frame,
-            market,
-            as_of=day,
-            status={h: _held(statuses[h], made_without(stale[day], h)) for h in HORIZONS_MONTHS},
-            dataset_version=features.dataset_version,
-            code_commit=code_commit(),
-            run_id=run_id,
-            created_at=created_at,
-        )
-    rows, published = _with_published(made, warehouse)
+    for part in plan.parts:
+        statuses = _statuses(part.model, part.promotion, raw[0], settings)
+        statuses = _held_by_live(statuses, live, features.dataset_version, part.model.model_version)
+        for day in part.days:
+            if day in refused:
+                continue
+            progress.report(FORECAST_STAGE, len(made) // len(HORIZONS_MONTHS), len(stale), str(day.date()))
+            made += forecast_rows(
+                part.model,
+                frame,
+                market,
+                as_of=day,
+                status={h: _held(statuses[h], made_without(stale[day], h)) for h in HORIZONS_MONTHS},
+                dataset_version=features.dataset_version,
+                code_commit=code_commit(),
+                run_id=run_id,
+                created_at=created_at,
+            )
+    rows, published = _with_published(made, warehouse) if made else _newest_published(warehouse)
     records = [row.model_dump(mode="json") for row in rows]
 
     def build(folder: Path) -> None:
@@ -132,50 +146,16 @@ def predict(
         reused=published == len(rows),
         first_as_of_date=first,
         as_of_date=last,
-        model_version=model.model_version,
+        model_version=rows[-1].model_version,
         rows=len(rows),
-        made_without=tuple(_named(stale, asked)),
+        made_without=tuple(_named(stale, [day for day in stale if day not in refused])),
         refused=tuple(_named(stale, refused)),
+        left_out=tuple(plan.left_out),
     )
-    span = str(last) if first == last else f"{first} to {last}, {len(asked)} sessions"
+    span = str(last) if first == last else f"{first} to {last}, {len(stale) - len(refused)} sessions"
     none = f"; none as of {', '.join(str(day.date()) for day in refused)}, stale inputs" if refused else ""
     progress.finish(FORECAST_STAGE, f"{len(HORIZONS_MONTHS)} horizons as of {span}{none}", reused=reference.reused)
     return reference, records[-len(HORIZONS_MONTHS) :]
-
-
-def _sessions_between(sessions: pd.Index[pd.Timestamp], first: date, last: date) -> list[pd.Timestamp]:
-    """The sessions from one date to another, both included."""
-    asked = [day for day in sessions if first <= day.date() <= last]
-    if not asked:
-        raise ModelError(
-            f"forecast of {first} to {last}",
-            f"No trade date of the data lies there; they end on {sessions[-1].date()}.",
-            "ask for trade dates of the bundle, or get a newer one.",
-        )
-    return asked
-
-
-def _missed_sessions(sessions: pd.Index[pd.Timestamp], model: LoadedModel, warehouse: Warehouse) -> list[pd.Timestamp]:
-    """The newest session, and before it those since the newest published forecast that the model has not seen."""
-    published = warehouse.query(_NEWEST_SQL).to_pylist()[0]["newest"]
-    if published is None:
-        return [sessions[-1]]
-    since = max(published, _fitted_to(model) - timedelta(days=1))
-    return [day for day in sessions[:-1] if day.date() > since] + [sessions[-1]]
-
-
-def _fitted_to(model: LoadedModel) -> date:
-    """Last session of the data that the model was fitted on: from its close on, what it says is a forecast."""
-    return date.fromisoformat(model.metrics["window"][1])
-
-
-def _require_unseen(model: LoadedModel, first: date) -> None:
-    if first < _fitted_to(model):
-        raise ModelError(
-            f"forecast of {first} by {model.model_version}",
-            f"The model was fitted on data to {_fitted_to(model)}; what it says of days before is no forecast.",
-            "ask for later days, with data that reach them; out_of_fold_forecasts has forecasts of earlier days.",
-        )
 
 
 def load_forecast_rows(reference: PredictionsRef) -> list[ForecastRow]:
@@ -183,14 +163,19 @@ def load_forecast_rows(reference: PredictionsRef) -> list[ForecastRow]:
     return [ForecastRow.model_validate(record) for record in read_json(reference, _ROWS)]
 
 
-def stored_rows(warehouse: Warehouse, first: date, last: date, model_version: str) -> list[ForecastRow]:
-    """The published rows of a model between two dates, oldest and shortest horizon first; empty if there are none."""
-    key = {"first": first, "last": last, "model_version": model_version}
-    return [ForecastRow.model_validate(record) for record in warehouse.query(_PUBLISHED_SQL, key).to_pylist()]
+def stored_rows(warehouse: Warehouse, first: date, last: date) -> dict[RowKey, ForecastRow]:
+    """The published rows between two dates, by what names a row."""
+    found = warehouse.query(_PUBLISHED_SQL, {"first": first, "last": last}).to_pylist()
+    return {row_key(row): row for row in map(ForecastRow.model_validate, found)}
+
+
+def row_key(row: ForecastRow) -> RowKey:
+    """What names a row: session, horizon and model."""
+    return row.as_of_date, row.horizon_months, row.model_version
 
 
 def _statuses(
-    model: LoadedModel, champion: Champion, prices: RawTableRef, settings: Settings
+    model: LoadedModel, champion: Promotion, prices: RawTableRef, settings: Settings
 ) -> dict[int, tuple[Status, list[str]]]:
     """PRODUCTION or HOLD per horizon: the out-of-fold metrics, how the model came to serve, the age of the data."""
     from cbi_pipeline.evaluation.status import QualityTargets, evaluate_status
@@ -202,6 +187,22 @@ def _statuses(
     return {
         h: evaluate_status(by_horizon.get(str(h), {}), targets, stale="; ".join(hold) or None) for h in HORIZONS_MONTHS
     }
+
+
+def _refused_days(
+    plan: Plan, stale: Mapping[pd.Timestamp, Sequence[StaleInput]], *, every_day_counts: bool
+) -> list[pd.Timestamp]:
+    """The days of which there is no forecast, since a stale source feeds what their model needs.
+
+    Raises:
+        StaleInputsError: the newest day is one of them, or every day counts and one is.
+    """
+    from cbi_pipeline.stale_inputs import is_needed, refusal
+
+    refused = [day for day, found in stale.items() if is_needed(found)]
+    if refused and (every_day_counts or refused[-1] == plan.parts[-1].days[-1]):
+        raise refusal(stale[refused[-1]], refused[-1], plan.parts[-1].model.model_version)
+    return refused
 
 
 def _held(status: tuple[Status, list[str]], why: list[str]) -> tuple[Status, list[str]]:
@@ -231,7 +232,7 @@ def _held_by_live(
     return {horizon: _held(status, [*live.errors[horizon], *live.inputs]) for horizon, status in statuses.items()}
 
 
-def why_not_judged(champion: Champion) -> str | None:
+def why_not_judged(champion: Promotion) -> str | None:
     """Why the gates do not stand behind the model that serves; None if they do."""
     return {
         "judged": None,
@@ -258,14 +259,11 @@ def _with_published(rows: list[ForecastRow], warehouse: Warehouse) -> tuple[list
     Raises:
         WarehouseError: a published number differs from the one computed now.
     """
-    first, last = rows[0].as_of_date, rows[-1].as_of_date
-    stored = {
-        (row.as_of_date, row.horizon_months): row for row in stored_rows(warehouse, first, last, rows[0].model_version)
-    }
+    stored = stored_rows(warehouse, rows[0].as_of_date, rows[-1].as_of_date)
     ignore = {"status", "status_reasons", "created_at", "run_id", "code_commit", "dataset_version"}
     merged = []
     for new in rows:
-        old = stored.get((new.as_of_date, new.horizon_months), new)
+        old = stored.get(row_key(new), new)
         differing = {
             name: (before, after)
             for name, before in old.model_dump(exclude=ignore).items()
@@ -278,4 +276,10 @@ def _with_published(rows: list[ForecastRow], warehouse: Warehouse) -> tuple[list
                 "look for a bundle with revised history; a refit (`cbi run`) publishes under its own model version.",
             )
         merged.append(old)
-    return merged, sum((row.as_of_date, row.horizon_months) in stored for row in rows)
+    return merged, sum(row_key(row) in stored for row in rows)
+
+
+def _newest_published(warehouse: Warehouse) -> tuple[list[ForecastRow], int]:
+    """The rows of the newest published session as they stand, and how many there are."""
+    rows = [ForecastRow.model_validate(record) for record in warehouse.latest_forecast()]
+    return rows, len(rows)

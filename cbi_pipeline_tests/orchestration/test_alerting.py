@@ -6,23 +6,22 @@ import json
 import logging
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from uuid import uuid4
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
+from dagster._core.scheduler.instigation import InstigatorStatus
 
 from cbi_pipeline import market_calendar
 from cbi_pipeline.alerts import AlertBox, open_box
 from cbi_pipeline.bundle.read import read_manifest
 from cbi_pipeline.definitions import build_definitions
-from cbi_pipeline.orchestration.alerting import alerts, run_failures, sessions_without_run, watch
+from cbi_pipeline.orchestration.alerting import alerts, run_failures, watch
+from cbi_pipeline.orchestration.due_sessions import sessions_without_run
 from cbi_pipeline.orchestration.jobs import DATASET_VERSION_TAG, SESSION_TAG
 from cbi_pipeline.orchestration.metadata import RAW_ASSET_NAMES
 from cbi_pipeline.orchestration.resources import build_resources
 from cbi_pipeline.settings import EMAIL_KEY, WEBHOOK_KEY
+from cbi_pipeline_tests.orchestration.instigators import add_run, turn_on
 from cbi_pipeline_tests.projects import STARTER
 from cbi_pipeline_tests.webhook_server import webhook
 
@@ -197,17 +196,6 @@ def test_a_message_is_sent_at_once_or_by_a_later_tick_and_never_fails_one(
     shown = caplog.text + "".join(capfd.readouterr()) + "".join(waits) + json.dumps(instance.info_dict(), default=str)
     assert "an alert could not be sent: webhook: The server answered 500." in shown
     assert secret not in shown
-
-
-def turn_on(instance, since: datetime, status=InstigatorStatus.RUNNING) -> None:
-    location = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="cbi")
-    origin = RemoteRepositoryOrigin(location, "__repository__").get_instigator_origin("daily_inference")
-    data = ScheduleInstigatorData("0 22 * * 1-5", since.timestamp())
-    instance.add_instigator_state(InstigatorState(origin, InstigatorType.SCHEDULE, status, data))
-
-
-def add_run(instance, session: str) -> None:
-    instance.add_run(dg.DagsterRun(job_name="daily", run_id=str(uuid4()), tags={SESSION_TAG: session}))
 
 
 def test_sessions_that_were_due_and_have_no_run_are_missing(instance, new_settings):

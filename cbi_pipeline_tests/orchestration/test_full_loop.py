@@ -23,8 +23,9 @@ from cbi_pipeline.bundle.export import export_bundle
 from cbi_pipeline.bundle.gcs import GcsBundleStore
 from cbi_pipeline.bundle.read import read_arrow_tables
 from cbi_pipeline.bundle.verify import verify_bundle
-from cbi_pipeline.contracts.references import FeaturesRef, RawTableRef
+from cbi_pipeline.contracts.references import FeaturesRef, LiveSkillRef, RawTableRef
 from cbi_pipeline.contracts.returned import ReturnManifest, returned_table
+from cbi_pipeline.contracts.tables import RAW_TABLES
 from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.evaluation.benchmarks import prepare_market
@@ -39,6 +40,8 @@ from cbi_pipeline.settings import Settings
 from cbi_pipeline.stages import serving
 from cbi_pipeline.stages.features import load_features
 from cbi_pipeline.stages.raw import load_raw_tables
+from cbi_pipeline.stages.stale import stale_inputs_of
+from cbi_pipeline.stale_inputs import made_without
 from cbi_pipeline.warehouse import named_warehouse
 from cbi_pipeline.warehouse.bigquery_jobs import Jobs
 from cbi_pipeline.warehouse.raw_tables import RawTables
@@ -217,14 +220,17 @@ def test_a_year_written_day_by_day_is_one_back_fill_of_it(loop, starter_dir, tmp
 
 def forecast_of(settings: Settings, day: pd.Timestamp) -> list[dict[str, Any]]:
     """The rows of one day, from what the last run left on disk."""
-    model, champion, features, market, prices = _served(settings.project_dir)
+    model, champion, features, market, raw, live = _served(settings.project_dir)
+    statuses = serving._statuses(model, champion, raw[0], settings)
+    statuses = serving._held_by_live(statuses, live, raw[0].dataset_version, model.model_version)
+    stale = stale_inputs_of(model, features, market.inputs, raw, [day])[day]
     made = forecast_rows(
         model,
         features,
         market,
         as_of=day,
-        status=serving._statuses(model, champion, prices, settings),
-        dataset_version=prices.dataset_version,
+        status={h: serving._held(status, made_without(stale, h)) for h, status in statuses.items()},
+        dataset_version=raw[0].dataset_version,
         code_commit=code_commit(),
         run_id="one by one",
         created_at=datetime.now(UTC),
@@ -235,10 +241,7 @@ def forecast_of(settings: Settings, day: pd.Timestamp) -> list[dict[str, Any]]:
 @cache
 def _served(root: Path) -> tuple[Any, ...]:
     settings = settings_of(root)
-    prices = load_reference(settings, "raw_futures_daily", RawTableRef)
-    raw = [
-        load_reference(settings, f"raw_{name}", RawTableRef)
-        for name in ("futures_daily", "futures_curve", "macro_series", "fundamentals")
-    ]
+    raw = [load_reference(settings, f"raw_{name}", RawTableRef) for name in RAW_TABLES]
     features = load_features(load_reference(settings, "curated_features", FeaturesRef))
-    return (*load_serving(settings.models_dir), features, prepare_market(load_raw_tables(raw)), prices)
+    live = load_reference(settings, "warehouse/live_skill", LiveSkillRef)
+    return (*load_serving(settings.models_dir), features, prepare_market(load_raw_tables(raw)), raw, live)

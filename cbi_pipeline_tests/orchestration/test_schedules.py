@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,19 +15,26 @@ from cbi_pipeline.errors import SettingsError
 from cbi_pipeline.orchestration.instance import prepare_dagster_home
 from cbi_pipeline.orchestration.schedules import daily_inference
 from cbi_pipeline.settings import load_settings
+from cbi_pipeline_tests.orchestration.instigators import add_run, turn_on
 from cbi_pipeline_tests.projects import change_warehouse, forecasts
 
 CHICAGO = ZoneInfo("America/Chicago")
 
 
-def tick(moment: datetime) -> dg.RunRequest | str:
-    """What the schedule answers at a moment: its run, or the reason to have none."""
-    with dg.build_schedule_context(scheduled_execution_time=moment) as context:
-        data = daily_inference(load_settings()).evaluate_tick(context)
-    if data.skip_message:
-        return data.skip_message
-    (request,) = data.run_requests
-    return request
+@pytest.fixture(scope="module")
+def tick() -> Iterator[Callable[..., dg.RunRequest | str]]:
+    """What the schedule answers at a moment: its run, or the reason to have none. No other run is known by default."""
+
+    def answer(moment: datetime, instance: dg.DagsterInstance | None = None) -> dg.RunRequest | str:
+        with dg.build_schedule_context(instance=instance or idle, scheduled_execution_time=moment) as context:
+            data = daily_inference(load_settings()).evaluate_tick(context)
+        if data.skip_message:
+            return data.skip_message
+        (request,) = data.run_requests
+        return request
+
+    with dg.instance_for_test() as idle:
+        yield answer
 
 
 def in_chicago(day: str, hour: int = 22) -> datetime:
@@ -47,7 +55,7 @@ def in_chicago(day: str, hour: int = 22) -> datetime:
         "2021-06-18",  # Juneteenth is a holiday from 2022 on
     ],
 )
-def test_a_session_gets_one_run_that_is_named_after_it(day):
+def test_a_session_gets_one_run_that_is_named_after_it(tick, day):
     request = tick(in_chicago(day).astimezone(UTC))
     assert request.run_key == day
     assert request.tags["cbi/session"] == day
@@ -65,17 +73,27 @@ def test_a_session_gets_one_run_that_is_named_after_it(day):
         ("1992-04-14", "Chicago Loop flood"),
     ],
 )
-def test_a_day_without_session_is_passed_over_with_its_name(day, name):
+def test_a_day_without_session_is_passed_over_with_its_name(tick, day, name):
     assert f"no CBOT session on {day}: {name}" in tick(in_chicago(day).astimezone(UTC))
 
 
-def test_the_date_is_chicagos_also_where_utc_is_a_day_ahead():
+def test_the_tick_of_a_holiday_makes_up_for_a_session_that_the_machine_slept_over(tick):
+    """Asleep from 22 December 2024 on and awake on the 26th, Dagster evaluates the tick of the 25th alone."""
+    christmas = in_chicago("2024-12-25")
+    with dg.instance_for_test() as instance:
+        turn_on(instance, in_chicago("2024-12-20"))
+        assert tick(christmas, instance).run_key == "2024-12-24"
+        add_run(instance, "2024-12-24")
+        assert "no CBOT session on 2024-12-25: Christmas" in tick(christmas, instance)
+
+
+def test_the_date_is_chicagos_also_where_utc_is_a_day_ahead(tick):
     assert tick(datetime(2024, 3, 12, 3, 0, tzinfo=UTC)).run_key == "2024-03-11"
     assert tick(datetime(2024, 3, 9, 4, 0, tzinfo=UTC)).run_key == "2024-03-08"
 
 
 @pytest.mark.parametrize("year", [2018, 2024, 2025])
-def test_the_ticks_of_a_year_request_exactly_its_sessions_after_each_is_complete(year):
+def test_the_ticks_of_a_year_request_exactly_its_sessions_after_each_is_complete(tick, year):
     """Dagster's own reading of the cron line, through both changes of the clock."""
     schedule = daily_inference(load_settings())
     start, end = in_chicago(f"{year}-01-01", 0), in_chicago(f"{year + 1}-01-01", 0)
@@ -115,7 +133,7 @@ def test_the_time_is_a_setting_that_cannot_lie_before_the_day_is_complete(monkey
 
 
 @pytest.mark.slow
-def test_a_scheduled_run_forecasts_as_far_as_the_data_go_and_stops_where_that_is_too_far_back(copied_settings):
+def test_a_scheduled_run_forecasts_as_far_as_the_data_go_and_stops_where_that_is_too_far_back(tick, copied_settings):
     """The starter bundle ends on 2024-12-31; the sessions after it are 2, 3, 6, 7, 8, 9 and 10 January 2025."""
     change_warehouse(copied_settings, "DELETE FROM predictions")
     prepare_dagster_home(copied_settings)
@@ -137,3 +155,7 @@ def test_a_scheduled_run_forecasts_as_far_as_the_data_go_and_stops_where_that_is
     assert (success, check.passed, check.severity) == (True, False, dg.AssetCheckSeverity.WARN)
     assert "there is no forecast of 2025-01-02, 2025-01-03" in check.description
     assert {str(row["as_of_date"]) for row in forecasts(copied_settings)} == {"2024-12-31"}
+    change_warehouse(copied_settings, "UPDATE predictions SET model_version = 'another'")
+    success, _ = run("2025-01-03")
+    assert success
+    assert {row["model_version"] for row in forecasts(copied_settings)} == {"another"}

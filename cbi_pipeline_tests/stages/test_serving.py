@@ -54,7 +54,7 @@ def forecast(model, features, market, day):
     )
 
 
-def predict(settings, days=None, **values):
+def predict(settings, days=None, only_new=False, **values):
     """`stages.predict` on the references of a finished project."""
     raw = tuple(load_reference(settings, asset_name, RawTableRef) for asset_name in RAW_ASSET_NAMES.values())
     return stages.predict(
@@ -67,6 +67,7 @@ def predict(settings, days=None, **values):
         warehouse=DuckDBWarehouse(settings.warehouse_path),
         live=load_reference(settings, "warehouse/live_skill", LiveSkillRef),
         days=days,
+        only_new=only_new,
     )
 
 

@@ -19,6 +19,7 @@ from cbi_pipeline.contracts.references import (
 from cbi_pipeline.errors import StaleInputsError
 from cbi_pipeline.orchestration.assets.training import training_run
 from cbi_pipeline.orchestration.freshness import EVERY_SESSION
+from cbi_pipeline.orchestration.jobs import DATASET_VERSION_TAG, SESSION_TAG
 from cbi_pipeline.orchestration.metadata import OWNERS, table
 from cbi_pipeline.orchestration.resources import (
     DEVICE_POOL,
@@ -150,7 +151,10 @@ def daily_predictions(
     warehouse: WarehouseResource,
     run_settings: SettingsResource,
 ) -> Iterator[dg.AssetCheckResult | dg.Output[PredictionsRef]]:
-    """Forecasts of the newest trade date, and of those missed before it, with quantiles, status and its reasons."""
+    """Forecasts of the newest trade date, and of those missed before it, with quantiles, status and its reasons.
+
+    A run of the schedule or of a new bundle leaves sessions alone that have a forecast, whichever model made it.
+    """
     from cbi_pipeline import stages
 
     prices, others = (raw_futures_daily, raw_futures_curve), (raw_cot_weekly, raw_weather_daily, raw_policy)
@@ -165,6 +169,7 @@ def daily_predictions(
             warehouse=warehouse.open(),
             live=live_skill,
             days=config.span(),
+            only_new=bool({SESSION_TAG, DATASET_VERSION_TAG} & set(context.run.tags)),
         )
     except StaleInputsError as refused:
         ends = ", ".join(f"{source} ends on {newest}" for source, newest in sorted(refused.stale.items()))
@@ -179,6 +184,7 @@ def daily_predictions(
             "as_of_date": str(reference.as_of_date),
             "model_version": reference.model_version,
             "already_published": reference.reused,
+            "left_out": ", ".join(map(str, reference.left_out)),
             "forecast": table(rows),
         },
     )

@@ -8,6 +8,7 @@ from cbi_pipeline.orchestration.checks.gates import gates
 from cbi_pipeline.orchestration.checks.raw import data_reach_the_session
 from cbi_pipeline.orchestration.checks.results import (
     every_entry_is_scored_at_every_horizon,
+    no_session_is_left_out,
     stored_rows_equal_the_forecast,
 )
 
@@ -17,5 +18,6 @@ ALL_CHECKS = [
     feature_validation,
     every_entry_is_scored_at_every_horizon,
     gates,
+    no_session_is_left_out,
     stored_rows_equal_the_forecast,
 ]

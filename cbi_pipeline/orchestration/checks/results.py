@@ -21,6 +21,20 @@ def every_entry_is_scored_at_every_horizon(scorecard: ScorecardRef) -> dg.AssetC
     return dg.AssetCheckResult(passed=not missing, description=f"missing: {', '.join(missing)}" if missing else None)
 
 
+@dg.asset_check(asset="daily_predictions")
+def no_session_is_left_out(daily_predictions: PredictionsRef) -> dg.AssetCheckResult:
+    """No session stays without a forecast because each model that could make it was fitted on later data."""
+    left_out = ", ".join(map(str, daily_predictions.left_out))
+    return dg.AssetCheckResult(
+        passed=not left_out,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"no forecast of {left_out}: the model that serves was fitted on later data, and so was the one "
+        "before it, or it cannot be asked any more"
+        if left_out
+        else None,
+    )
+
+
 @dg.asset_check(asset=["warehouse", "predictions"], blocking=True, additional_ins={"daily_predictions": dg.AssetIn()})
 def stored_rows_equal_the_forecast(
     daily_predictions: PredictionsRef, warehouse: WarehouseResource
