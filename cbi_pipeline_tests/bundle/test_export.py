@@ -53,7 +53,7 @@ def raw(jobs: Jobs) -> Iterator[RawTables]:
 
 @pytest.fixture(scope="module")
 def _loaded() -> set[str]:
-    """Datasets that hold the starter bundle: to load it takes seconds."""
+    """Datasets that hold a bundle: to load it takes seconds."""
     return set()
 
 
