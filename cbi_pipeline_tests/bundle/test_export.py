@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -51,21 +51,37 @@ def raw(jobs: Jobs) -> Iterator[RawTables]:
         jobs.client.delete_dataset(f"{PROJECT}.scratch{suffix}", delete_contents=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _loaded() -> set[str]:
-    """Datasets that hold the starter bundle: to load it takes seconds."""
+    """Datasets that hold a bundle: to load it takes seconds."""
     return set()
 
 
 @pytest.fixture
-def filled(jobs: Jobs, starter: dict[str, pa.Table], _loaded: set[str]) -> RawTables:
-    """The raw tables of the starter bundle, which stay for the session; a test restores what it changes."""
-    made = RawTables(jobs, "filled")
-    if "filled" not in _loaded:
-        made.create()
-        assert made.load(starter, VERSION) == {name: RawLoad(t.num_rows, 0, 0, 0) for name, t in starter.items()}
-        _loaded.add("filled")
-    return made
+def fill(jobs: Jobs, _loaded: set[str]) -> Callable[[str, dict[str, pa.Table]], RawTables]:
+    """Raw tables of a name that hold a bundle's, and stay for the module; a test restores what it changes."""
+
+    def filled_with(name: str, tables: dict[str, pa.Table]) -> RawTables:
+        made = RawTables(jobs, name)
+        if name not in _loaded:
+            made.create()
+            assert made.load(tables, VERSION) == {key: RawLoad(t.num_rows, 0, 0, 0) for key, t in tables.items()}
+            _loaded.add(name)
+        return made
+
+    return filled_with
+
+
+@pytest.fixture
+def filled(fill: Callable[[str, dict[str, pa.Table]], RawTables], starter: dict[str, pa.Table]) -> RawTables:
+    """The raw tables of the starter bundle."""
+    return fill("filled", starter)
+
+
+@pytest.fixture
+def small(fill: Callable[[str, dict[str, pa.Table]], RawTables], small_bundle: Path) -> RawTables:
+    """The raw tables of a small bundle: what refuses an export does not hang on how much there is to export."""
+    return fill("small", read_arrow_tables(small_bundle, read_manifest(small_bundle)))
 
 
 def test_raw_tables_that_are_not_there_are_made_by_a_load(jobs: Jobs, bundle_uri: str) -> None:
@@ -145,31 +161,31 @@ def test_the_commands_load_and_export(filled, bundle_uri, starter_dir, monkeypat
         ({"date": "DATE '2025-01-02'", "series_id": "'UNKNOWN'"}, "series_id must satisfy isin"),
     ],
 )
-def test_a_row_that_breaks_a_rule_is_never_published(filled, jobs, bundle_uri, changes, told):
+def test_a_row_that_breaks_a_rule_is_never_published(small, jobs, bundle_uri, changes, told):
     store = GcsBundleStore(bundle_uri)
-    with extra_row(jobs, filled, **changes), pytest.raises(BundleError, match=told):
-        export_bundle(filled, store, store)
+    with extra_row(jobs, small, **changes), pytest.raises(BundleError, match=told):
+        export_bundle(small, store, store)
     assert store.sealed() == ()
     assert store.names("exporting") == ()
 
 
-def test_a_key_that_stands_twice_is_never_published(filled, jobs, bundle_uri):
+def test_a_key_that_stands_twice_is_never_published(small, jobs, bundle_uri):
     store = GcsBundleStore(bundle_uri)
-    with extra_row(jobs, filled), extra_row(jobs, filled), pytest.raises(BundleError, match="must be unique"):
-        export_bundle(filled, store, store)
+    with extra_row(jobs, small), extra_row(jobs, small), pytest.raises(BundleError, match="must be unique"):
+        export_bundle(small, store, store)
     assert store.sealed() == ()
 
 
-def test_what_is_loaded_during_an_export_is_not_in_it(filled, jobs, bundle_uri, starter):
+def test_what_is_loaded_during_an_export_is_not_in_it(small, jobs, bundle_uri, small_bundle):
     store = GcsBundleStore(bundle_uri)
     with ExitStack() as changes:
 
         def load_meanwhile(told: str) -> None:
             if told.startswith("exporting futures_daily"):
-                changes.enter_context(extra_row(jobs, filled))
+                changes.enter_context(extra_row(jobs, small))
 
-        exported = export_bundle(filled, store, store, progress=load_meanwhile)
-    assert exported.manifest.tables["macro_series"].rows == starter["macro_series"].num_rows
+        exported = export_bundle(small, store, store, progress=load_meanwhile)
+    assert exported.manifest.tables["macro_series"].rows == read_manifest(small_bundle).tables["macro_series"].rows
 
 
 class LosesAShard(GcsBundleStore):
@@ -180,10 +196,10 @@ class LosesAShard(GcsBundleStore):
         return found[1:] if "macro_series" in folder else found
 
 
-def test_a_lost_shard_is_noticed(filled, bundle_uri):
+def test_a_lost_shard_is_noticed(small, bundle_uri):
     store = LosesAShard(bundle_uri)
     with pytest.raises(BundleError, match="rows that BigQuery exported, they hold 0"):
-        export_bundle(filled, store, store)
+        export_bundle(small, store, store)
     assert store.sealed() == ()
 
 

@@ -63,14 +63,14 @@ def _apply(rule: Rule, found: Measured, errors: list[Finding], warnings: list[Fi
     size = found.rows["size"].to_numpy(dtype="float64")
     is_error = size >= (np.inf if rule.error is None else rule.error)
     is_warning = size >= (np.inf if rule.warning is None else rule.warning)
-    errors.extend(_findings(rule, found.of(is_error)))
-    warnings.extend(_findings(rule, found.of(is_warning & ~is_error)))
+    errors.extend(_findings(rule, found, is_error))
+    warnings.extend(_findings(rule, found, is_warning & ~is_error))
 
 
-def _findings(rule: Rule, found: Measured) -> list[Finding]:
-    if found.rows.empty:
+def _findings(rule: Rule, found: Measured, at_fault: np.ndarray) -> list[Finding]:
+    if not at_fault.any():
         return []
-    by_subject = found.rows.sort_values(["subject", "day"]).groupby("subject", sort=True)
+    by_subject = found.of(at_fault).rows.sort_values(["subject", "day"]).groupby("subject", sort=True)
     return [
         Finding(
             rule=rule.name,
