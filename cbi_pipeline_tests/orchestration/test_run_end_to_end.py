@@ -346,7 +346,7 @@ def test_features_of_another_catalogue_fail_their_check(finished_run):
 def test_references_are_readable_json_without_data(finished_run):
     folder = finished_run.settings.dagster_dir / "references"
     files = sorted(folder.rglob("*.json"))
-    assert len(files) == 7 + 3 + 3 + 1 + 2 + 3 + 16
+    assert len(files) == 7 + 3 + 3 + 1 + 2 + 3 + 18
     for file in files:
         assert file.stat().st_size < 5_000
         assert json.loads(file.read_text())
