@@ -10,11 +10,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _PRELOAD = {"linux": ("LD_PRELOAD", "libfaketime.so.1"), "darwin": ("DYLD_INSERT_LIBRARIES", "libfaketime.1.dylib")}
 _TOLERANCE = timedelta(seconds=60)
+_NOTICED_SECONDS = 2.0
+"""A process reads the file once a second: at each look at the clock it would cost more than all the rest."""
 
 
 class Clock:
@@ -34,11 +37,12 @@ class Clock:
         return datetime.now(UTC) + self._ahead
 
     def set(self, moment: datetime) -> None:
-        """Move it; it goes on from there as fast as ever."""
+        """Move it, and wait until every process has noticed; it goes on from there as fast as ever."""
         self._ahead = moment - datetime.now(UTC)
         new = self._file.with_suffix(".new")
         new.write_text(f"{self._ahead.total_seconds():+.3f}")
         os.replace(new, self._file)
+        time.sleep(_NOTICED_SECONDS)
 
     def environment(self) -> dict[str, str]:
         """Variables of a process that lives by this clock."""
@@ -46,7 +50,7 @@ class Clock:
         return {
             variable: str(_folder() / name),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
         }
