@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MEBI = 1 << 20
+PREPARE = """
+from cbi_pipeline.operation.service import SERVICES
+from cbi_pipeline.orchestration.instance import open_instance
+from cbi_pipeline.settings import load_settings
+
+with open_instance(load_settings()):  # makes Dagster's databases, over which earlier commits' services fight
+    print(*SERVICES)
+"""
 FORWARD = """
 import json, statistics, time
 import numpy as np, pandas as pd, torch
@@ -138,8 +146,7 @@ def services_of(side: Side) -> Iterator[list[int]]:
     """The services of a project, with the code loaded; their process numbers."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    names = "from cbi_pipeline.operation.service import SERVICES; print(*SERVICES)"
-    asked = subprocess.run([sys.executable, "-c", names], env=side.environment, capture_output=True, check=True)
+    asked = subprocess.run([sys.executable, "-c", PREPARE], env=side.environment, capture_output=True, check=True)
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "cbi_pipeline.cli", "service", "run", name, "--port", str(port)],
