@@ -16,6 +16,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -237,7 +238,7 @@ def install(settings: Settings, files: Sequence[ServiceFile], *, system: System,
         _require(execute, ["systemctl", "--user", "restart", *units])
         return
     for file in files:
-        execute(["launchctl", "bootout", f"{_domain()}/{file.path.stem}"])  # refused where it is not loaded
+        _boot_out(execute, f"{_domain()}/{file.path.stem}")
         _require(execute, ["launchctl", "bootstrap", _domain(), str(file.path)])
 
 
@@ -300,6 +301,14 @@ def _require(execute: Execute, command: Sequence[str]) -> None:
     if answer.returncode:
         said = " ".join((answer.stderr or answer.stdout).split())
         raise CbiError(" ".join(command), f"the system refuses ({said}).", "see docs/runbook.md, the service.")
+
+
+def _boot_out(execute: Execute, service: str) -> None:
+    """Let launchd stop a service, if it is loaded: a code server waits for its run, and cannot be loaded meanwhile."""
+    execute(["launchctl", "bootout", service])
+    latest = time.monotonic() + _STOP_SECONDS + _RESTART_SECONDS
+    while execute(["launchctl", "print", service]).returncode == 0 and time.monotonic() < latest:
+        time.sleep(0.2)
 
 
 def _domain() -> str:

@@ -32,7 +32,8 @@ class Recorded:
 
     def __call__(self, command):
         self.commands.append(" ".join(command))
-        return subprocess.CompletedProcess(command, self.code, self.out, "refused" if self.code else "")
+        code = self.code or (113 if command[:2] == ["launchctl", "print"] and not self.out else 0)
+        return subprocess.CompletedProcess(command, code, self.out, "refused" if code else "")
 
 
 @pytest.fixture
@@ -150,6 +151,18 @@ def test_installing_again_replaces_and_uninstalling_leaves_nothing(settings, tmp
         assert len([command for command in executed.commands if command.startswith(stopped)]) == len(files)
         assert not [path for path in tmp_path.rglob("*cbi*") if path.is_file()]
         assert service.uninstall(files, system=system, execute=executed) == []
+
+
+def test_an_agent_is_loaded_again_when_the_one_before_has_stopped(settings, tmp_path):
+    said = []
+
+    def stops_slowly(command):
+        said.append(command[1])
+        return subprocess.CompletedProcess(command, 113 if said[-3:] == ["print"] * 3 else 0, "", "")
+
+    files = files_of(settings, "darwin", tmp_path)
+    service.install(settings, files, system="darwin", execute=stops_slowly, start=True)
+    assert said == ["bootout", "print", "print", "print", "bootstrap"] * len(files)
 
 
 def test_a_system_that_refuses_is_quoted(settings, tmp_path):
