@@ -96,19 +96,30 @@ def run(name: Which, port: Port = 3000) -> None:
     """Become the program of a service: what the system's file executes."""
     from cbi_pipeline.operation import service
     from cbi_pipeline.orchestration.instance import open_instance
-    from cbi_pipeline.orchestration.orphans import fail_orphans
 
     service_name = _known(name)
     os.environ.update(service.private_environment(load_settings()))
     settings = load_settings()
     service.prepare_code_server(settings)
-    with service.one_starts(settings), open_instance(settings) as instance:
-        if service_name == "code-server":  # whose processes the runs are: they ended with the one before
-            fail_orphans(instance)
+    with service.one_starts(settings), open_instance(settings):
+        pass
+    if service_name == "code-server":
+        service.leave_behind("fail-orphans")
     os.chdir(settings.dagster_dir)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Dagster takes SIGTERM as it takes SIGINT, which `command &` ignores
     command = service.program(settings, service_name, port)
     os.execv(command[0], command)
+
+
+@service_app.command("fail-orphans", hidden=True)
+def fail_orphans() -> None:
+    """Fail the runs that ended with an earlier code server, once this one is there: without it no retry is made."""
+    from cbi_pipeline.operation import service
+    from cbi_pipeline.orchestration.instance import why_busy
+
+    settings = load_settings()
+    service.await_code_server(settings)
+    why_busy(settings)
 
 
 @service_app.command("rotate-logs", hidden=True)

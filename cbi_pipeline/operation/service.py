@@ -13,6 +13,7 @@ import os
 import plistlib
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -51,6 +52,9 @@ _LOCATION: Final = "cbi"
 """As in workspace.yaml: schedules and sensors stay on or off by the name of their location."""
 _LONGEST_SOCKET: Final = 103
 """Bytes of a Unix socket's path on macOS; Linux takes four more."""
+_LOADS_SECONDS: Final = 300
+_NOTICED_SECONDS: Final = 10
+"""The daemon asks every second for a code server that is away, and then reads from it."""
 _NOT_IN_SOCKETS: Final = re.compile("[,#?%]")
 """What gRPC reads as a part of an address, not of a file's name."""
 
@@ -150,11 +154,11 @@ def program(settings: Settings, name: Name, port: int) -> list[str]:
     Raises:
         SettingsError: the code server cannot listen in Dagster's folder.
     """
-    folder, socket = Path(sys.executable).parent, code_server_socket(settings)
+    folder, listens = Path(sys.executable).parent, code_server_socket(settings)
     if name == "code-server":
         code = ["--module-name", _MODULE, "--location-name", _LOCATION, "--empty-working-directory"]
-        return [str(folder / "dagster"), "api", "grpc", "--socket", str(socket), *code]
-    workspace = ["--workspace", str(socket.with_name("workspace.yaml"))]
+        return [str(folder / "dagster"), "api", "grpc", "--socket", str(listens), *code]
+    workspace = ["--workspace", str(listens.with_name("workspace.yaml"))]
     if name == "webserver":
         return [str(folder / "dagster-webserver"), *workspace, "--host", "127.0.0.1", "--port", str(port)]
     return [str(folder / "dagster-daemon"), "run", *workspace]
@@ -166,11 +170,11 @@ def code_server_socket(settings: Settings) -> Path:
     Raises:
         SettingsError: a socket cannot have this path.
     """
-    socket = settings.dagster_dir / "code-server" / "socket"
-    if len(os.fsencode(socket)) > _LONGEST_SOCKET or _NOT_IN_SOCKETS.search(str(socket)):
+    path = settings.dagster_dir / "code-server" / "socket"
+    if len(os.fsencode(path)) > _LONGEST_SOCKET or _NOT_IN_SOCKETS.search(str(path)):
         rule = f"the code server cannot listen there: at most {_LONGEST_SOCKET} bytes, none of them , # ? or %."
-        raise SettingsError(str(socket), rule, "set CBI_DAGSTER_DIR to another folder, or move the project.")
-    return socket
+        raise SettingsError(str(path), rule, "set CBI_DAGSTER_DIR to another folder, or move the project.")
+    return path
 
 
 def prepare_code_server(settings: Settings) -> None:
@@ -179,11 +183,11 @@ def prepare_code_server(settings: Settings) -> None:
     Raises:
         SettingsError: a socket cannot have its path there.
     """
-    socket = code_server_socket(settings)
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    socket.parent.chmod(0o700)  # whoever reaches the socket executes code as this user
-    server = {"socket": str(socket), "location_name": _LOCATION}
-    replace_file(socket.with_name("workspace.yaml"), json.dumps({"load_from": [{"grpc_server": server}]}).encode())
+    path = code_server_socket(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)  # whoever reaches the socket executes code as this user
+    server = {"socket": str(path), "location_name": _LOCATION}
+    replace_file(path.with_name("workspace.yaml"), json.dumps({"load_from": [{"grpc_server": server}]}).encode())
 
 
 @contextmanager
@@ -192,6 +196,31 @@ def one_starts(settings: Settings) -> Iterator[None]:
     with code_server_socket(settings).with_name("start.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def leave_behind(name: str) -> None:
+    """Start `cbi service NAME` as a process that nobody waits for."""
+    subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", *_command(name)], check=True)
+
+
+def await_code_server(settings: Settings) -> None:
+    """Wait until the code server takes connections, and for as long as the daemon needs to know of it.
+
+    Raises:
+        CbiError: it does not within five minutes.
+    """
+    path, latest = code_server_socket(settings), time.monotonic() + _LOADS_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(path))
+                break
+            except OSError:
+                if time.monotonic() > latest:
+                    rule = "the code server did not begin to listen."
+                    raise CbiError(str(path), rule, "see `cbi service logs code-server`.") from None
+        time.sleep(1)
+    time.sleep(_NOTICED_SECONDS)
 
 
 def log_file(settings: Settings, name: str) -> Path:
