@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,8 +22,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.events import EngineEventData
 
-from cbi_pipeline.errors import SettingsError
+from cbi_pipeline.errors import CbiError, SettingsError
 from cbi_pipeline.operation import service
 from cbi_pipeline_tests.command_line import variables
 from cbi_pipeline_tests.projects import REPOSITORY, new_project
@@ -131,12 +133,14 @@ def test_webserver_and_daemon_find_the_code_server_whenever_it_comes(services):
             assert listening(services.processes["code-server"].pid) == {f"{home}/code-server/socket"}
 
         run_id = services.launch("raw_policy")
+        orphan = ended_without_a_word(instance)
         services.kill("code-server")  # the daemon looks into the queue every five seconds
         services.wait_for(lambda: services.location() == "PythonError", "the webserver to notice")
         services.start("code-server")
         services.wait_for(lambda: services.location() == "RepositoryLocation", "the webserver to know the code again")
         services.wait_for(lambda: instance.get_run_by_id(run_id).is_finished, "the daemon to start the run")
         assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.SUCCESS
+        assert instance.get_run_by_id(orphan).status is dg.DagsterRunStatus.FAILURE
     for name in ("webserver", "daemon"):
         started = subprocess.run(["pgrep", "-P", str(services.processes[name].pid)], capture_output=True, text=True)
         assert started.stdout == "", f"{name} has a code server of its own"
@@ -159,6 +163,40 @@ def test_a_folder_in_which_no_socket_can_be_is_refused(tmp_path, name):
     with pytest.raises(SettingsError, match="set CBI_DAGSTER_DIR"):
         service.prepare_code_server(new_project(tmp_path / name))
     assert not (tmp_path / name / ".dagster").exists()
+
+
+def test_runs_of_an_earlier_code_server_are_failed_when_the_new_one_listens(monkeypatch):
+    monkeypatch.setattr(service, "_NOTICED_SECONDS", 0)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = new_project(Path(folder).resolve())
+        service.prepare_code_server(settings)
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(service.code_server_socket(settings)))  # nobody takes connections
+            monkeypatch.setattr(service, "_LOADS_SECONDS", 0)
+            with pytest.raises(CbiError, match="did not begin to listen"):
+                service.await_code_server(settings)
+            monkeypatch.setattr(service, "_LOADS_SECONDS", 30)
+            listening_since = []
+            later = threading.Timer(0.5, lambda: (stale.listen(), listening_since.append(time.monotonic())))
+            later.start()
+            service.await_code_server(settings)
+            assert listening_since
+            later.join()
+
+
+@dg.job
+def unfinished():
+    pass
+
+
+def ended_without_a_word(instance: dg.DagsterInstance) -> str:
+    """A run at work in a process that is no more; its id."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    run = instance.create_run_for_job(unfinished)
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "unfinished"), run_id=run.run_id)
+    instance.report_engine_event("began", run, EngineEventData({"pid": dg.MetadataValue.text(str(process.pid))}))
+    return run.run_id
 
 
 def ticks(instance: dg.DagsterInstance, sensor: str) -> list[object]:
