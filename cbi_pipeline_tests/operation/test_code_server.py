@@ -176,11 +176,11 @@ def test_runs_of_an_earlier_code_server_are_failed_when_the_new_one_listens(monk
             with pytest.raises(CbiError, match="did not begin to listen"):
                 service.await_code_server(settings)
             monkeypatch.setattr(service, "_LOADS_SECONDS", 30)
-            listening_since = []
-            later = threading.Timer(0.5, lambda: (stale.listen(), listening_since.append(time.monotonic())))
+            began = []
+            later = threading.Timer(0.5, lambda: (began.append(time.monotonic()), stale.listen()))
             later.start()
             service.await_code_server(settings)
-            assert listening_since
+            assert began
             later.join()
 
 
