@@ -2,13 +2,16 @@
 
 Run by hand on Linux: `python benchmarks/operation_cost.py --before COMMIT`. Both sides work in copies of one project,
 which `cbi run --profile smoke` fills once with the code of COMMIT, and take turns on the same machine. `--project`
-takes a finished project instead; `--idle-seconds 0` leaves the services out, `--turns 0` the forecasts.
+takes a finished project instead; `--idle-seconds 0` leaves the services out, `--turns 0` all else, so that `--project`
+may then be an empty folder.
 
 - forecast: a fresh process of `cbi predict`; of the bundle that was forecast before, and of one whose features were
   never built and whose rows were never judged (what this machine had computed of it is removed first).
 - forward pass: the networks of the profiles `quick` and `full` (one member, three), one day, one thread, median of 60.
 - code location: a fresh process that imports `cbi_pipeline.definitions`.
-- idle services: `cbi service run webserver` and `daemon` with their code servers, resident and proportional memory.
+- idle services: `cbi service run` of each that the commit has, with the code servers that they start. From a minute
+  after the webserver knows the code they are looked at every second: median and largest sum of the memory of all
+  processes, and the processor time that they used, ended ones included.
 """
 
 from __future__ import annotations
@@ -19,11 +22,13 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -38,6 +43,14 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MEBI = 1 << 20
+PREPARE = """
+from cbi_pipeline.operation.service import SERVICES
+from cbi_pipeline.orchestration.instance import open_instance
+from cbi_pipeline.settings import load_settings
+
+with open_instance(load_settings()):  # makes Dagster's databases, over which earlier commits' services fight
+    print(*SERVICES)
+"""
 FORWARD = """
 import json, statistics, time
 import numpy as np, pandas as pd, torch
@@ -130,26 +143,26 @@ def checkout_of(commit: str) -> Iterator[Path]:
 
 @contextmanager
 def services_of(side: Side) -> Iterator[list[int]]:
-    """Webserver and daemon of a project, answering; process numbers of the two."""
+    """The services of a project, with the code loaded; their process numbers."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    commands = (["webserver", "--port", str(port)], ["daemon"])
+    asked = subprocess.run([sys.executable, "-c", PREPARE], env=side.environment, capture_output=True, check=True)
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "cbi_pipeline.cli", "service", "run", *command],
+            [sys.executable, "-m", "cbi_pipeline.cli", "service", "run", name, "--port", str(port)],
             env=side.environment,
             cwd=side.project,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        for command in commands
+        for name in asked.stdout.decode().split()
     ]
     try:
         deadline = time.monotonic() + 300
-        while not _answers(f"http://127.0.0.1:{port}/server_info"):
+        while not _knows_the_code(port):
             if time.monotonic() > deadline:
-                raise SystemExit(f"{side.name}: the webserver does not answer")
+                raise SystemExit(f"{side.name}: the webserver does not answer, or not with the code")
             time.sleep(1)
         yield [process.pid for process in started]
     finally:
@@ -158,23 +171,68 @@ def services_of(side: Side) -> Iterator[list[int]]:
             process.wait(60)
 
 
-def _answers(url: str) -> bool:
+def _knows_the_code(port: int) -> bool:
+    query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+    url = f"http://127.0.0.1:{port}/graphql?{urllib.parse.urlencode({'query': query})}"
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
+            return bool(json.load(response)["data"]["repositoriesOrError"].get("nodes"))
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
 
 
-def memory_of(process: int) -> list[tuple[str, float, float]]:
-    """Name, resident and proportional MiB of a process and all that it started."""
-    folder = Path("/proc") / str(process)
-    sizes = dict(line.split()[:2] for line in (folder / "smaps_rollup").read_text().splitlines()[1:])
-    command = (folder / "cmdline").read_text().replace("\0", " ")
-    name = next((n for n in ("webserver", "code-server", "api grpc", "daemon") if n in command), command[:40])
-    children = (folder / "task" / str(process) / "children").read_text().split()
-    own = (name, float(sizes["Rss:"]) / 1024, float(sizes["Pss:"]) / 1024)
-    return [own, *(row for child in children for row in memory_of(int(child)))]
+@dataclass(frozen=True)
+class Process:
+    """A process of the services at a moment; CPU seconds include those of children that ended."""
+
+    name: str
+    resident_mib: float
+    proportional_mib: float
+    cpu_seconds: float
+
+
+def processes_of(number: int) -> list[Process]:
+    """A process and all that it started, as far as they are there when looked at."""
+    folder = Path("/proc") / str(number)
+    try:
+        children = [child for file in folder.glob("task/*/children") for child in file.read_text().split()]
+        command = (folder / "cmdline").read_text().replace("\0", " ")
+        ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:15]
+        rows = (folder / "smaps_rollup").read_text().splitlines()[1:]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    sizes = dict(line.split()[:2] for line in rows)  # nothing of a process that has ended and is not waited for
+    name = next((n for n in ("webserver", "api grpc", "daemon") if n in command), command[:40])
+    own = Process(
+        "code server" if name == "api grpc" else name,
+        float(sizes.get("Rss:", 0)) / 1024,
+        float(sizes.get("Pss:", 0)) / 1024,
+        sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+    )
+    return [own, *(row for child in children for row in processes_of(int(child)))]
+
+
+def idle(side: Side, seconds: int) -> dict[str, float]:
+    """What idle services take: figures by what was measured."""
+    with services_of(side) as services:
+        time.sleep(60)
+        looks: list[list[Process]] = []
+        began = time.monotonic()
+        while time.monotonic() < began + seconds:
+            looks.append([row for number in services for row in processes_of(number)])
+            time.sleep(1)
+        minutes = (time.monotonic() - began) / 60
+    for name in sorted({row.name for look in looks for row in look}):
+        sums = [sum(row.resident_mib for row in look if row.name == name) for look in looks]
+        print(f"{side.name}: {name} {statistics.median(sums):.0f} MiB, at most {max(sums):.0f}")
+    resident = [sum(row.resident_mib for row in look) for look in looks]
+    used = [sum(row.cpu_seconds for row in look) for look in looks]
+    return {
+        "resident MiB": statistics.median(resident),
+        "resident MiB at the peak": max(resident),
+        "proportional MiB": statistics.median(sum(row.proportional_mib for row in look) for look in looks),
+        "CPU s a minute": (used[-1] - used[0]) / minutes,
+    }
 
 
 def measure(sides: list[Side], turns: int, idle_seconds: int) -> dict[str, dict[str, float]]:
@@ -195,14 +253,9 @@ def measure(sides: list[Side], turns: int, idle_seconds: int) -> dict[str, dict[
                 note(f"{title}: peak MiB", side, peak, max)
             note("code location: CPU s", side, side.run("-c", "import cbi_pipeline.definitions")[0])
     for side in sides if idle_seconds else ():
-        with services_of(side) as processes:
-            time.sleep(idle_seconds)
-            rows = [row for process in processes for row in memory_of(process)]
-        for name, resident, _ in rows:
-            print(f"{side.name}: {name} {resident:.0f} MiB")
-        note("idle services: resident MiB", side, sum(resident for _, resident, _ in rows))
-        note("idle services: proportional MiB", side, sum(proportional for _, _, proportional in rows))
-    for side in sides:
+        for what, value in idle(side, idle_seconds).items():
+            note(f"idle services: {what}", side, value)
+    for side in sides if turns else ():
         printed = subprocess.run(
             [sys.executable, "-c", FORWARD], env=side.environment, cwd=side.project, capture_output=True, check=True
         )
@@ -216,7 +269,7 @@ def main() -> None:
     parser.add_argument("--before", required=True, help="commit to compare with")
     parser.add_argument("--project", type=Path, help="a finished project; made by `cbi run --profile smoke` by default")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--idle-seconds", type=int, default=60)
+    parser.add_argument("--idle-seconds", type=int, default=200)
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -1,8 +1,9 @@
-"""The `cbi service` commands: webserver and daemon as services of this user. Prints; decides nothing."""
+"""The `cbi service` commands: code server, webserver and daemon as services of this user. Prints; decides nothing."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,11 @@ from cbi_pipeline.settings import Settings, current_environment, load_settings
 if TYPE_CHECKING:
     from cbi_pipeline.operation.service import Name, ServiceFile, System
 
-service_app = typer.Typer(help="Service: the Dagster UI and daemon, started by the system.", no_args_is_help=True)
+service_app = typer.Typer(help="Service: Dagster's UI and daemon, started by the system.", no_args_is_help=True)
 console = Console()
 
 Port = Annotated[int, typer.Option(help="Port of the web server.")]
-Which = Annotated[str, typer.Argument(help="webserver or daemon.")]
+Which = Annotated[str, typer.Argument(help="code-server, webserver or daemon.")]
 
 
 @service_app.command("install")
@@ -27,13 +28,14 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the files.")] = False,
     no_start: Annotated[bool, typer.Option("--no-start", help="Write the files, start nothing.")] = False,
 ) -> None:
-    """Write the service files of this system, and start the services; again, to take up changed settings."""
+    """Write the service files of this system, and start the services; again, to take up changed settings or code."""
     from cbi_pipeline.operation import service
 
     settings, system, files = _files(port)
     for file in files if dry_run else ():
         console.print(f"# {file.path}", highlight=False, soft_wrap=True)
         console.print(file.content.decode(), highlight=False, markup=False, soft_wrap=True)
+    service.code_server_socket(settings)  # refused here rather than in a log
     if not dry_run:
         service.install(settings, files, system=system, execute=service.execute, start=not no_start)
         for file in files:
@@ -59,7 +61,7 @@ def uninstall() -> None:
 
 @service_app.command("status")
 def status() -> None:
-    """Show how every service stands. Exit code 1 if webserver or daemon does not run."""
+    """Show how every service stands. Exit code 1 if one of the three does not run."""
     from rich.table import Column, Table
 
     from cbi_pipeline.operation import service
@@ -93,16 +95,31 @@ def logs(
 def run(name: Which, port: Port = 3000) -> None:
     """Become the program of a service: what the system's file executes."""
     from cbi_pipeline.operation import service
-    from cbi_pipeline.orchestration.instance import prepare_dagster_home, why_busy
+    from cbi_pipeline.orchestration.instance import open_instance
 
     service_name = _known(name)
     os.environ.update(service.private_environment(load_settings()))
     settings = load_settings()
-    prepare_dagster_home(settings)
-    why_busy(settings)  # the runs of a process that is no more are failed before anything waits for them
+    service.prepare_code_server(settings)
+    with service.one_starts(settings), open_instance(settings):
+        pass
+    if service_name == "code-server":
+        service.leave_behind("fail-orphans")
     os.chdir(settings.dagster_dir)
-    command = service.program(service_name, port)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Dagster takes SIGTERM as it takes SIGINT, which `command &` ignores
+    command = service.program(settings, service_name, port)
     os.execv(command[0], command)
+
+
+@service_app.command("fail-orphans", hidden=True)
+def fail_orphans() -> None:
+    """Fail the runs that ended with an earlier code server, once this one is there: without it no retry is made."""
+    from cbi_pipeline.operation import service
+    from cbi_pipeline.orchestration.instance import why_busy
+
+    settings = load_settings()
+    service.await_code_server(settings)
+    why_busy(settings)
 
 
 @service_app.command("rotate-logs", hidden=True)

@@ -1,32 +1,40 @@
-"""The Dagster webserver and daemon as services of this user: LaunchAgents on macOS, systemd user units on Linux.
+"""Dagster's code server, webserver and daemon as services of this user: LaunchAgents on macOS, systemd units on Linux.
 
 Belongs here: which files they are, what stands in them, and the commands of the system that load and show them. What a
-service executes is `cbi service run NAME`, which prepares the project and becomes the program itself.
+service executes is `cbi service run NAME`, which prepares the project and becomes the program itself. Webserver and
+daemon share the code server, by a Unix socket; runs are processes of it (docs/decisions/0025).
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import plistlib
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from cbi_pipeline.atomic import replace_file
 from cbi_pipeline.errors import CbiError, SettingsError
-from cbi_pipeline.settings import ENV_PREFIX, REPOSITORY_DIR, Settings
+from cbi_pipeline.settings import ENV_PREFIX, Settings
 
-Name = Literal["webserver", "daemon"]
+Name = Literal["code-server", "webserver", "daemon"]
 System = Literal["darwin", "linux"]
 Execute = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
-SERVICES: Final[tuple[Name, ...]] = ("webserver", "daemon")
+SERVICES: Final[tuple[Name, ...]] = ("code-server", "webserver", "daemon")
 _DESCRIPTIONS: Final[dict[Name, str]] = {
+    "code-server": "CBI: the code that webserver and daemon ask, and the runs",
     "webserver": "CBI: the Dagster UI",
     "daemon": "CBI: the Dagster daemon, which runs schedules, sensors and the queue",
 }
@@ -39,6 +47,16 @@ KEPT_LOGS: Final = 5
 _SECRET: Final = re.compile(r"secret|token|password|webhook|key|credential", re.IGNORECASE)
 PRIVATE_FILE: Final = "service.env"
 """In Dagster's folder, readable by its owner alone: variables that must not stand in a service's file."""
+_MODULE: Final = "cbi_pipeline.definitions"
+_LOCATION: Final = "cbi"
+"""As in workspace.yaml: schedules and sensors stay on or off by the name of their location."""
+_LONGEST_SOCKET: Final = 103
+"""Bytes of a Unix socket's path on macOS; Linux takes four more."""
+_LOADS_SECONDS: Final = 300
+_NOTICED_SECONDS: Final = 10
+"""The daemon asks every second for a code server that is away, and then reads from it."""
+_NOT_IN_SOCKETS: Final = re.compile("[,#?%]")
+"""What gRPC reads as a part of an address, not of a file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +148,79 @@ def private_environment(settings: Settings) -> dict[str, str]:
     return found
 
 
-def program(name: Name, port: int) -> list[str]:
-    """What a service becomes once the project is prepared."""
-    workspace = ["--workspace", str(REPOSITORY_DIR / "workspace.yaml")]
-    folder = Path(sys.executable).parent
+def program(settings: Settings, name: Name, port: int) -> list[str]:
+    """What a service becomes once the project is prepared.
+
+    Raises:
+        SettingsError: the code server cannot listen in Dagster's folder.
+    """
+    folder, listens = Path(sys.executable).parent, code_server_socket(settings)
+    if name == "code-server":
+        code = ["--module-name", _MODULE, "--location-name", _LOCATION, "--empty-working-directory"]
+        return [str(folder / "dagster"), "api", "grpc", "--socket", str(listens), *code]
+    workspace = ["--workspace", str(listens.with_name("workspace.yaml"))]
     if name == "webserver":
         return [str(folder / "dagster-webserver"), *workspace, "--host", "127.0.0.1", "--port", str(port)]
     return [str(folder / "dagster-daemon"), "run", *workspace]
+
+
+def code_server_socket(settings: Settings) -> Path:
+    """Where the code server listens.
+
+    Raises:
+        SettingsError: a socket cannot have this path.
+    """
+    path = settings.dagster_dir / "code-server" / "socket"
+    if len(os.fsencode(path)) > _LONGEST_SOCKET or _NOT_IN_SOCKETS.search(str(path)):
+        rule = f"the code server cannot listen there: at most {_LONGEST_SOCKET} bytes, none of them , # ? or %."
+        raise SettingsError(str(path), rule, "set CBI_DAGSTER_DIR to another folder, or move the project.")
+    return path
+
+
+def prepare_code_server(settings: Settings) -> None:
+    """Make the folder of the code server's socket, which nobody else may enter, with the workspace of its clients.
+
+    Raises:
+        SettingsError: a socket cannot have its path there.
+    """
+    path = code_server_socket(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)  # whoever reaches the socket executes code as this user
+    server = {"socket": str(path), "location_name": _LOCATION}
+    replace_file(path.with_name("workspace.yaml"), json.dumps({"load_from": [{"grpc_server": server}]}).encode())
+
+
+@contextmanager
+def one_starts(settings: Settings) -> Iterator[None]:
+    """Wait until no other service starts: two at once in a new project would both make Dagster's databases."""
+    with code_server_socket(settings).with_name("start.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def leave_behind(name: str) -> None:
+    """Start `cbi service NAME` as a process that nobody waits for."""
+    subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", *_command(name)], check=True)
+
+
+def await_code_server(settings: Settings) -> None:
+    """Wait until the code server takes connections, and for as long as the daemon needs to know of it.
+
+    Raises:
+        CbiError: it does not within five minutes.
+    """
+    path, latest = code_server_socket(settings), time.monotonic() + _LOADS_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(path))
+                break
+            except OSError:
+                if time.monotonic() > latest:
+                    rule = "the code server did not begin to listen."
+                    raise CbiError(str(path), rule, "see `cbi service logs code-server`.") from None
+        time.sleep(1)
+    time.sleep(_NOTICED_SECONDS)
 
 
 def log_file(settings: Settings, name: str) -> Path:
@@ -183,7 +267,7 @@ def install(settings: Settings, files: Sequence[ServiceFile], *, system: System,
         _require(execute, ["systemctl", "--user", "restart", *units])
         return
     for file in files:
-        execute(["launchctl", "bootout", f"{_domain()}/{file.path.stem}"])  # refused where it is not loaded
+        _boot_out(execute, f"{_domain()}/{file.path.stem}")
         _require(execute, ["launchctl", "bootstrap", _domain(), str(file.path)])
 
 
@@ -246,6 +330,14 @@ def _require(execute: Execute, command: Sequence[str]) -> None:
     if answer.returncode:
         said = " ".join((answer.stderr or answer.stdout).split())
         raise CbiError(" ".join(command), f"the system refuses ({said}).", "see docs/runbook.md, the service.")
+
+
+def _boot_out(execute: Execute, service: str) -> None:
+    """Let launchd stop a service, if it is loaded: a code server waits for its run, and cannot be loaded meanwhile."""
+    execute(["launchctl", "bootout", service])
+    latest = time.monotonic() + _STOP_SECONDS + _RESTART_SECONDS
+    while execute(["launchctl", "print", service]).returncode == 0 and time.monotonic() < latest:
+        time.sleep(0.2)
 
 
 def _domain() -> str:

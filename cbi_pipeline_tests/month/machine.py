@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 1200.0
 
 
 class Machine:
-    """A computer whose daemon is the service that `cbi service install` writes.
+    """A computer whose code server and daemon are the services that `cbi service install` writes.
 
     Args:
         settings: of its project.
@@ -41,8 +41,8 @@ class Machine:
     def __init__(self, settings: Settings, clock: Clock, own: Mapping[str, str]) -> None:
         self.settings, self.clock = settings, clock
         self.cpu_seconds = 0.0
-        self._log = settings.project_dir / "daemon.log"
-        self._daemon: subprocess.Popen[bytes] | None = None
+        self._log = settings.project_dir / "services.log"
+        self._services: list[subprocess.Popen[bytes]] = []
         outer = {name: value for name, value in os.environ.items() if not name.startswith(("CBI_", "DAGSTER_"))}
         self._environment = {
             **outer,
@@ -70,38 +70,36 @@ class Machine:
         return done.stdout
 
     def boot(self) -> None:
-        """Start the daemon as the service does."""
+        """Start code server and daemon as the services do."""
         program = Path(sys.executable).with_name("cbi")
         with self._log.open("ab") as log:
-            self._daemon = subprocess.Popen(
-                [str(program), "service", "run", "daemon"],
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._services = [
+                subprocess.Popen(
+                    [str(program), "service", "run", name],
+                    env=self._environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+                for name in ("code-server", "daemon")
+            ]
         home = self.settings.dagster_dir
-        self.wait_for(lambda: (home / "schedules" / "schedules.db").exists(), "the daemon to begin")
+        self.wait_for(lambda: (home / "code-server" / "socket").exists(), "the code server to begin")
         self.instance = self.instance or dg.DagsterInstance.from_config(str(home))
 
     def power_off(self) -> None:
         """Every process ends at once, with no chance to say so."""
         self.cpu_seconds += self._used()
-        self._signal(signal.SIGKILL)
-        self._daemon.wait()
-        self._daemon = None
+        self._end()
 
     def shut_down(self) -> None:
-        """End the daemon in order."""
-        if self._daemon is None:
-            return
-        self._daemon.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._daemon.wait(60)
-        with suppress(ProcessLookupError):
-            self._signal(signal.SIGKILL)
-        self._daemon.wait()
-        self._daemon = None
+        """End the services in order."""
+        for process in self._services:
+            process.send_signal(signal.SIGTERM)
+        for process in self._services:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+        self._end()
 
     def fall_asleep(self) -> None:
         """Every process stands still."""
@@ -124,20 +122,29 @@ class Machine:
         """Let time pass until something has happened.
 
         Raises:
-            AssertionError: it has not after a long time by the true clock, or the daemon ended.
+            AssertionError: it has not after a long time by the true clock, or a service ended.
         """
         end = time.monotonic() + _PATIENCE_SECONDS
         while not happened():
-            assert time.monotonic() < end, f"{what}: waited in vain; the daemon says: {self._last_words()}"
-            assert self._daemon is None or self._daemon.poll() is None, f"the daemon ended: {self._last_words()}"
+            assert time.monotonic() < end, f"{what}: waited in vain; the services say: {self._last_words()}"
+            assert all(process.poll() is None for process in self._services), f"one ended: {self._last_words()}"
             time.sleep(_LOOK_SECONDS)
 
+    def _end(self) -> None:
+        self._signal(signal.SIGKILL)
+        for process in self._services:
+            process.wait()
+        self._services = []
+
     def _signal(self, number: signal.Signals) -> None:
-        os.killpg(self._daemon.pid, number)
+        for process in self._services:
+            with suppress(ProcessLookupError):  # it ended, and so did all that it started
+                os.killpg(process.pid, number)
 
     def _used(self) -> float:
-        """CPU seconds of the daemon's processes, and of those that they waited for."""
-        asked = ["ps", "S", "-o", "times=", "-g", str(self._daemon.pid)]
+        """CPU seconds of the services' processes, and of those that they waited for."""
+        groups = ",".join(str(process.pid) for process in self._services)
+        asked = ["ps", "S", "-o", "times=", "-g", groups]
         return sum(map(float, subprocess.run(asked, capture_output=True, text=True).stdout.split()))
 
     def _last_words(self) -> str:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,7 +32,8 @@ class Recorded:
 
     def __call__(self, command):
         self.commands.append(" ".join(command))
-        return subprocess.CompletedProcess(command, self.code, self.out, "refused" if self.code else "")
+        code = self.code or (113 if command[:2] == ["launchctl", "print"] and not self.out else 0)
+        return subprocess.CompletedProcess(command, code, self.out, "refused" if code else "")
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def files_of(settings, system, home, environ=ENVIRONMENT):
 def test_agents_are_what_launchd_reads(settings, tmp_path):
     files = files_of(settings, "darwin", tmp_path)
     agents = {file.path.name: plistlib.loads(file.content) for file in files}
-    assert set(agents) == {"org.cbi.webserver.plist", "org.cbi.daemon.plist", "org.cbi.logs.plist"}
+    assert set(agents) == {f"org.cbi.{name}.plist" for name in ("code-server", "webserver", "daemon", "logs")}
     assert {file.path.parent for file in files} == {tmp_path / "Library" / "LaunchAgents"}
     for name, agent in agents.items():
         assert f"{agent['Label']}.plist" == name, "launchctl finds a service by the name of its file"
@@ -59,10 +61,12 @@ def test_agents_are_what_launchd_reads(settings, tmp_path):
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "PYTHONUNBUFFERED": "1",
         }
-    daemon = agents["org.cbi.daemon.plist"]
-    assert daemon["ProgramArguments"][1:] == ["service", "run", "daemon", "--port", "3001"]
-    assert (daemon["RunAtLoad"], daemon["KeepAlive"], daemon["ThrottleInterval"]) == (True, True, 30)
-    assert daemon["StandardOutPath"] == daemon["StandardErrorPath"] == str(settings.dagster_dir / "logs" / "daemon.log")
+    for name in ("code-server", "webserver", "daemon"):
+        agent = agents[f"org.cbi.{name}.plist"]
+        assert agent["ProgramArguments"][1:] == ["service", "run", name, "--port", "3001"]
+        assert (agent["RunAtLoad"], agent["KeepAlive"], agent["ThrottleInterval"]) == (True, True, 30)
+        log = str(settings.dagster_dir / "logs" / f"{name}.log")
+        assert agent["StandardOutPath"] == agent["StandardErrorPath"] == log
     logs = agents["org.cbi.logs.plist"]
     assert logs["StartCalendarInterval"] == {"Hour": 3, "Minute": 10}
     assert "KeepAlive" not in logs
@@ -72,11 +76,9 @@ def test_agents_are_what_launchd_reads(settings, tmp_path):
 def test_systemd_accepts_the_units_as_they_are_meant(settings, tmp_path):
     """Its own parser reads them: a name with spaces, quotes, `%` and `$` comes out as it went in."""
     settings.dagster_dir.mkdir()
-    command = service._command("run", "daemon", "--port", "3001")
     files = files_of(settings, "linux", tmp_path)
     assert [file.path.relative_to(tmp_path).as_posix() for file in files] == [
-        ".config/systemd/user/cbi-webserver.service",
-        ".config/systemd/user/cbi-daemon.service",
+        f".config/systemd/user/cbi-{name}.service" for name in service.SERVICES
     ]
     service.install(settings, files, system="linux", execute=Recorded(), start=False)
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
@@ -86,10 +88,12 @@ def test_systemd_accepts_the_units_as_they_are_meant(settings, tmp_path):
         said = answer.stderr + answer.stdout
         assert str(file.path) not in said, said
         assert file.path.name not in said, said
-    text = files[1].content.decode()
-    assert "Restart=always\nRestartSec=30\n" in text
-    assert "ExecStart=" + " ".join(f'"{part}"' for part in command) in text
-    assert "100%% " in text, "systemd reads %% as a per cent sign"
+    for name, file in zip(service.SERVICES, files, strict=True):
+        text = file.content.decode()
+        assert "Restart=always\nRestartSec=30\n" in text
+        command = service._command("run", name, "--port", "3001")
+        assert "ExecStart=" + " ".join(f'"{part}"' for part in command) in text
+        assert "100%% " in text, "systemd reads %% as a per cent sign"
     broken = tmp_path / "broken.service"
     broken.write_bytes(files[1].content.replace(b"Type=exec", b"Type=nonsense"))
     assert (
@@ -128,7 +132,7 @@ def test_installing_again_replaces_and_uninstalling_leaves_nothing(settings, tmp
     for system, started, stopped in (
         (
             "linux",
-            "systemctl --user restart cbi-webserver.service cbi-daemon.service",
+            "systemctl --user restart cbi-code-server.service cbi-webserver.service cbi-daemon.service",
             "systemctl --user disable --now",
         ),
         (
@@ -149,6 +153,18 @@ def test_installing_again_replaces_and_uninstalling_leaves_nothing(settings, tmp
         assert service.uninstall(files, system=system, execute=executed) == []
 
 
+def test_an_agent_is_loaded_again_when_the_one_before_has_stopped(settings, tmp_path):
+    said = []
+
+    def stops_slowly(command):
+        said.append(command[1])
+        return subprocess.CompletedProcess(command, 113 if said[-3:] == ["print"] * 3 else 0, "", "")
+
+    files = files_of(settings, "darwin", tmp_path)
+    service.install(settings, files, system="darwin", execute=stops_slowly, start=True)
+    assert said == ["bootout", "print", "print", "print", "bootstrap"] * len(files)
+
+
 def test_a_system_that_refuses_is_quoted(settings, tmp_path):
     with pytest.raises(CbiError, match=r"daemon-reload: the system refuses \(refused\)"):
         service.install(
@@ -161,7 +177,7 @@ def test_a_system_that_refuses_is_quoted(settings, tmp_path):
 def test_the_state_is_read_from_what_the_system_says(settings, tmp_path):
     launchd = "org.cbi.daemon = {\n\tactive count = 1\n\tstate = running\n\n\tpid = 412\n\truns = 1\n"
     launchd += "\tlast exit code = 0\n}\n"
-    state = service.states(files_of(settings, "darwin", tmp_path), system="darwin", execute=Recorded(launchd))[1]
+    state = service.states(files_of(settings, "darwin", tmp_path), system="darwin", execute=Recorded(launchd))[2]
     assert (state.name, state.running, state.said) == (
         "org.cbi.daemon",
         True,
@@ -204,11 +220,18 @@ def test_a_mac_is_kept_awake_for_as_long_as_the_process_lives(monkeypatch):
     assert started == [["/usr/bin/caffeinate", "-i", "-w", str(os.getpid())]]
 
 
-def test_the_commands_write_only_into_the_home(settings, tmp_path, monkeypatch):
+def test_the_commands_write_only_into_the_home(settings, tmp_path, monkeypatch, request):
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("CBI_PROJECT_DIR", str(settings.project_dir))
+    assert "%" in str(settings.dagster_dir)
+    refused = CliRunner().invoke(app, ["service", "install", "--no-start"])
+    assert isinstance(refused.exception, SettingsError), "no socket can be there"
+    assert not list(home.iterdir())
+    short = Path(tempfile.mkdtemp())
+    request.addfinalizer(lambda: shutil.rmtree(short))
+    monkeypatch.setenv("CBI_DAGSTER_DIR", str(short / "state"))
     monkeypatch.setattr(service, "execute", Recorded("ActiveState=inactive"))
     for system in ("darwin", "linux"):
         monkeypatch.setattr(service, "this_system", lambda system=system: system)
@@ -217,7 +240,7 @@ def test_the_commands_write_only_into_the_home(settings, tmp_path, monkeypatch):
         assert "PYTHONUNBUFFERED" in shown
         assert CliRunner().invoke(app, ["service", "install", "--no-start"]).exit_code == 0
         written = [path for path in home.rglob("*") if path.is_file()]
-        assert len(written) == (3 if system == "darwin" else 2)
+        assert len(written) == (4 if system == "darwin" else 3)
         assert all(re.sub(r"\s", "", path.read_text()) in re.sub(r"\s", "", shown) for path in written)
         assert CliRunner().invoke(app, ["service", "status"]).exit_code == 1
         assert CliRunner().invoke(app, ["service", "uninstall"]).output.count("removed") == len(written)
