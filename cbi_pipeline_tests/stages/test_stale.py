@@ -10,10 +10,12 @@ import pytest
 from cbi_pipeline import stages
 from cbi_pipeline.bundle.build import build_bundle
 from cbi_pipeline.bundle.locate import find_bundle
+from cbi_pipeline.contracts.references import LiveSkillRef
 from cbi_pipeline.errors import StaleInputsError
 from cbi_pipeline.features.declarations import DGS2, VIXCLS, WASDE_STOCKS, WASDE_USE
+from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.registry.artifact_store import ArtifactStore
-from cbi_pipeline.stages import serving
+from cbi_pipeline.stages import forecast_days, serving
 from cbi_pipeline.stages.serving import load_forecast_rows
 from cbi_pipeline.warehouse import DuckDBWarehouse
 from cbi_pipeline_tests.projects import change_warehouse
@@ -29,6 +31,8 @@ def on_bundle(settings, tables):
     store = ArtifactStore(settings.artifacts_dir)
     features, _ = stages.build_curated_features(raw, store)
     assert features.last_date == LAST
+    live = load_reference(settings, "warehouse/live_skill", LiveSkillRef)
+    live = live.model_copy(update={"dataset_version": features.dataset_version})
     return lambda days=None: stages.predict(
         features,
         raw,
@@ -37,6 +41,7 @@ def on_bundle(settings, tables):
         store=store,
         models_dir=settings.models_dir,
         warehouse=DuckDBWarehouse(settings.warehouse_path),
+        live=live,
         days=days,
     )
 
@@ -92,7 +97,7 @@ def test_a_missed_session_that_was_stale_is_passed_over_and_the_others_are_fille
     change_warehouse(copied_settings, "DELETE FROM predictions")
     published = finished_run.outcome.forecast[0] | {"as_of_date": date(2024, 12, 6)}
     DuckDBWarehouse(copied_settings.warehouse_path).merge("predictions", [published])
-    monkeypatch.setattr(serving, "_fitted_to", lambda model: date(2024, 12, 2))
+    monkeypatch.setattr(forecast_days, "_fitted_to", lambda model: date(2024, 12, 2))
     fundamentals = starter_tables["fundamentals"]
     gone = fundamentals["release_date"].between("2024-10-01", "2024-11-30")
     tables = {**starter_tables, "fundamentals": fundamentals[~gone].reset_index(drop=True)}
