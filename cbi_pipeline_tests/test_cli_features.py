@@ -61,7 +61,7 @@ def test_a_missing_page_or_chart_is_refused(features):
     assert features("dictionary", "--check")[0] == 1
     code, text = features("life", "--check")
     assert code == 1
-    assert "there is no such file" in text
+    assert "There is no such file" in text
     assert not features.page.exists()
     assert not features.chart.exists()
 

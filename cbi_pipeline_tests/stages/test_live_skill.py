@@ -158,7 +158,7 @@ def test_a_run_with_errors_twice_as_large_ends_well_and_its_rows_are_on_hold(set
     for row in outcome.forecast:
         own = reference.errors[row["horizon_months"]]
         assert row["status"] == "HOLD"
-        assert row["status_reasons"].startswith("; ".join(own))
+        assert "; ".join(own) in row["status_reasons"]
         assert all(reason.startswith("live errors at ") for reason in own)
     with open_instance(settings) as instance:
         logged = instance.all_logs(outcome.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
