@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """Root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for a project whose code server listens: a socket's path is short, and pytest's folders are not."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder).resolve()
 
 
 @pytest.fixture(scope="session")

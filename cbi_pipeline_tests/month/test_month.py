@@ -34,8 +34,8 @@ def test_a_machine_without_the_library_says_so(clock, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_last_week_of_the_year(clock, tmp_path):
-    with month(tmp_path, moment(*LAST_WEEK.begin), **LAST_WEEK.settings) as lived:
+def test_the_last_week_of_the_year(clock, short_path):
+    with month(short_path, moment(*LAST_WEEK.begin), **LAST_WEEK.settings) as lived:
         LAST_WEEK.happens(lived)
         lived.machine.shut_down()
         check(lived, LAST_WEEK)

@@ -107,14 +107,13 @@ class Services:
 
 
 @pytest.fixture
-def services() -> Iterator[Services]:
-    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short, pytest's folders are not
-        made = Services(Path(folder).resolve() / "cbi")
-        try:
-            yield made
-        finally:
-            for name in list(made.processes):
-                made.kill(name)
+def services(short_path: Path) -> Iterator[Services]:
+    made = Services(short_path / "cbi")
+    try:
+        yield made
+    finally:
+        for name in list(made.processes):
+            made.kill(name)
 
 
 @pytest.mark.slow
@@ -165,23 +164,22 @@ def test_a_folder_in_which_no_socket_can_be_is_refused(tmp_path, name):
     assert not (tmp_path / name / ".dagster").exists()
 
 
-def test_runs_of_an_earlier_code_server_are_failed_when_the_new_one_listens(monkeypatch):
+def test_runs_of_an_earlier_code_server_are_failed_when_the_new_one_listens(short_path, monkeypatch):
     monkeypatch.setattr(service, "_NOTICED_SECONDS", 0)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = new_project(Path(folder).resolve())
-        service.prepare_code_server(settings)
-        with socket.socket(socket.AF_UNIX) as stale:
-            stale.bind(str(service.code_server_socket(settings)))  # nobody takes connections
-            monkeypatch.setattr(service, "_LOADS_SECONDS", 0)
-            with pytest.raises(CbiError, match="did not begin to listen"):
-                service.await_code_server(settings)
-            monkeypatch.setattr(service, "_LOADS_SECONDS", 30)
-            began = []
-            later = threading.Timer(0.5, lambda: (began.append(time.monotonic()), stale.listen()))
-            later.start()
+    settings = new_project(short_path)
+    service.prepare_code_server(settings)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(service.code_server_socket(settings)))  # nobody takes connections
+        monkeypatch.setattr(service, "_LOADS_SECONDS", 0)
+        with pytest.raises(CbiError, match="did not begin to listen"):
             service.await_code_server(settings)
-            assert began
-            later.join()
+        monkeypatch.setattr(service, "_LOADS_SECONDS", 30)
+        began = []
+        later = threading.Timer(0.5, lambda: (began.append(time.monotonic()), stale.listen()))
+        later.start()
+        service.await_code_server(settings)
+        assert began
+        later.join()
 
 
 @dg.job
