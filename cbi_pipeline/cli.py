@@ -52,7 +52,7 @@ app.add_typer(sources_app, name="sources")
 app.add_typer(warehouse_app, name="warehouse")
 app.add_typer(operations_app)
 
-_NEW_OBJECTS = 50_000
+_NEW_OBJECTS = 500_000
 """Objects made before Python looks for cycles among the young ones (700 by default): imports and tables make hundreds
 of thousands that live on, and looking through them takes a tenth of a prediction's processor time."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +94,7 @@ class DuckDBWarehouse:
         sql = "SELECT version, sha256, created_at FROM schema_migrations"
 
         def work(connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[str, Any]]:
-            known = _definition(connection, SCHEMA_MIGRATIONS.name)
+            known = SCHEMA_MIGRATIONS.name in _definitions(connection)
             rows = connection.sql(sql).to_arrow_table().to_pylist() if known else []
             return {row["version"]: (row["sha256"], row["created_at"]) for row in rows}
 
@@ -220,34 +221,31 @@ def _differences(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Compare every table with one made from its contract in an empty database."""
     import duckdb
 
-    different = []
     with duckdb.connect(":memory:") as scratch:
         for table in (SCHEMA_MIGRATIONS, *WAREHOUSE_TABLES.values()):
             scratch.execute(to_duckdb(statements.create_table(table)))
-            expected, found = _definition(scratch, table.name), _definition(connection, table.name)
-            if found != expected:
-                has, lacks = sorted(found - expected), sorted(expected - found)
-                different.append(f"table {table.name} has {has}, should have {lacks}")
-    return different
+        contracts = _definitions(scratch)
+    tables = _definitions(connection)
+    return [
+        f"table {name} has {sorted(tables[name] - expected)}, should have {sorted(expected - tables[name])}"
+        for name, expected in contracts.items()
+        if tables[name] != expected
+    ]
 
 
-def _definition(connection: duckdb.DuckDBPyConnection, table_name: str) -> set[tuple[str, ...]]:
-    """Columns (position, name, type, mode) and primary key of a table, as DuckDB's catalogue tells."""
-    columns = connection.execute(
-        "SELECT column_index, column_name, data_type, is_nullable FROM duckdb_columns() "
-        "WHERE table_name = $table AND NOT internal",
-        {"table": table_name},
-    ).fetchall()
-    keys = connection.execute(
-        "SELECT constraint_type, constraint_column_names FROM duckdb_constraints() "
-        "WHERE table_name = $table AND constraint_type <> 'NOT NULL'",
-        {"table": table_name},
-    ).fetchall()
-    described = {
-        (f"{position:03d}", name, data_type, "NULLABLE" if nullable else "REQUIRED")
-        for position, name, data_type, nullable in columns
-    }
-    return described | {(kind, *names) for kind, names in keys}
+def _definitions(connection: duckdb.DuckDBPyConnection) -> defaultdict[str, set[tuple[str, ...]]]:
+    """Columns (position, name, type, mode) and primary key of every table, as DuckDB's catalogue tells."""
+    found: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for table, position, name, data_type, nullable in connection.execute(
+        "SELECT table_name, column_index, column_name, data_type, is_nullable FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall():
+        found[table].add((f"{position:03d}", name, data_type, "NULLABLE" if nullable else "REQUIRED"))
+    for table, kind, names in connection.execute(
+        "SELECT table_name, constraint_type, constraint_column_names FROM duckdb_constraints() "
+        "WHERE constraint_type <> 'NOT NULL'"
+    ).fetchall():
+        found[table].add((kind, *names))
+    return found
 
 
 @contextmanager
