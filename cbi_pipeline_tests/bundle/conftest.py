@@ -9,12 +9,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cbi_pipeline.bundle.build import build_bundle
-from cbi_pipeline.bundle.read import read_manifest
+from cbi_pipeline.bundle.read import load_tables, read_manifest
 from cbi_pipeline.contracts.manifest import MANIFEST_FILE, SUCCESS_FILE, content_sha256
 from cbi_pipeline.contracts.tables import RAW_TABLES
 
@@ -46,6 +47,12 @@ def small_bundle(_starter_tables, tmp_path_factory) -> Path:
             rows = rows[rows["station"].isin(STATIONS)]
         tables[name] = rows.reset_index(drop=True)
     return build_bundle(tables, tmp_path_factory.mktemp("small"), created_at=datetime(2025, 1, 2, tzinfo=UTC)).path
+
+
+@pytest.fixture
+def small_tables(small_bundle: Path) -> dict[str, pd.DataFrame]:
+    """The raw tables of the small bundle, for what does not hang on how many rows there are."""
+    return load_tables(small_bundle)
 
 
 @pytest.fixture

@@ -42,12 +42,10 @@ def test_starter_is_the_last_resort_and_says_so(folders: Folders) -> None:
     assert not folders.bundles_dir.exists()
 
 
-def test_newest_bundle_wins_and_broken_ones_are_named(
-    folders: Folders, starter_tables: dict[str, pd.DataFrame]
-) -> None:
-    old = build_bundle(starter_tables, folders.bundles_dir, created_at=NOON)
-    starter_tables["policy"] = starter_tables["policy"].iloc[:-1]
-    new = build_bundle(starter_tables, folders.bundles_dir, created_at=NOON + timedelta(days=1))
+def test_newest_bundle_wins_and_broken_ones_are_named(folders: Folders, small_tables: dict[str, pd.DataFrame]) -> None:
+    old = build_bundle(small_tables, folders.bundles_dir, created_at=NOON)
+    small_tables["policy"] = small_tables["policy"].iloc[:-1]
+    new = build_bundle(small_tables, folders.bundles_dir, created_at=NOON + timedelta(days=1))
     assert find_bundle(folders).path == new.path
     (new.path / SUCCESS_FILE).unlink()
     found = find_bundle(folders)
@@ -63,9 +61,9 @@ def test_newest_bundle_wins_and_broken_ones_are_named(
 
 
 def test_changed_provider_files_are_mentioned_but_the_bundle_wins(
-    folders: Folders, starter_tables: dict[str, pd.DataFrame]
+    folders: Folders, small_tables: dict[str, pd.DataFrame]
 ) -> None:
-    built = build_bundle(starter_tables, folders.bundles_dir, created_at=NOON)
+    built = build_bundle(small_tables, folders.bundles_dir, created_at=NOON)
     file = folders.data_dir / "fred" / "DGS10.csv"
     file.parent.mkdir(parents=True)
     file.write_text("observation_date,DGS10\n")
@@ -88,12 +86,12 @@ def test_unreadable_provider_files_are_an_error_not_a_reason_for_the_starter(fol
 
 
 def test_provider_files_are_built_once(
-    folders: Folders, starter_tables: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+    folders: Folders, small_tables: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The readers have their own tests; here they hand over the starter's real rows."""
+    """The readers have their own tests; here they hand over real rows of the starter."""
     (folders.data_dir / "fred").mkdir(parents=True)
     (folders.data_dir / "fred" / "DGS10.csv").write_text("observation_date,DGS10\n")
-    monkeypatch.setattr(locate, "build_raw_tables", lambda data_dir, progress: starter_tables)
+    monkeypatch.setattr(locate, "build_raw_tables", lambda data_dir, progress: small_tables)
     said: list[str] = []
     found = find_bundle(folders, said.append)
     assert found.origin == "provider_files"

@@ -39,42 +39,42 @@ def test_committed_starter_is_whole_small_and_documented(starter_dir: Path) -> N
         assert phrase in readme
 
 
-def test_same_rows_leave_the_starter_untouched(starter_tables: Tables, tmp_path: Path, listing: Listing) -> None:
+def test_same_rows_leave_the_starter_untouched(small_tables: Tables, tmp_path: Path, listing: Listing) -> None:
     folder = tmp_path / "starter"
-    assert not write_starter(starter_tables, folder).reused
+    assert not write_starter(small_tables, folder).reused
     before = listing(tmp_path)
-    assert write_starter(starter_tables, folder).reused
+    assert write_starter(small_tables, folder).reused
     assert listing(tmp_path) == before
 
 
-def test_other_rows_replace_the_starter(starter_tables: Tables, tmp_path: Path) -> None:
+def test_other_rows_replace_the_starter(small_tables: Tables, tmp_path: Path) -> None:
     folder = tmp_path / "starter"
-    first = write_starter(starter_tables, folder)
-    starter_tables["policy"] = starter_tables["policy"].iloc[:-1]
-    second = write_starter(starter_tables, folder)
+    first = write_starter(small_tables, folder)
+    small_tables["policy"] = small_tables["policy"].iloc[:-1]
+    second = write_starter(small_tables, folder)
     assert not second.reused
     assert verify_bundle(folder) == second.manifest != first.manifest
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_same_rows_under_other_rules_keep_their_version(starter_tables: Tables, tmp_path: Path) -> None:
+def test_same_rows_under_other_rules_keep_their_version(small_tables: Tables, tmp_path: Path) -> None:
     """As a starter from before there were findings: its tables stay, byte for byte, and the manifest tells more."""
     folder = tmp_path / "starter"
-    new = write_starter(starter_tables, folder).manifest
+    new = write_starter(small_tables, folder).manifest
     forget_findings(folder)
     tables = {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
     assert verify_bundle(folder).findings is None
-    assert not write_starter(starter_tables, folder).reused
+    assert not write_starter(small_tables, folder).reused
     assert verify_bundle(folder) == new
     assert {path.name: path.read_bytes() for path in folder.glob("*.parquet")} == tables
 
 
-def test_folder_with_other_files_is_not_replaced(starter_tables: Tables, tmp_path: Path, listing: Listing) -> None:
+def test_folder_with_other_files_is_not_replaced(small_tables: Tables, tmp_path: Path, listing: Listing) -> None:
     (tmp_path / "starter").mkdir()
     (tmp_path / "starter" / "thesis.odt").write_text("years of work")
     before = listing(tmp_path)
     with pytest.raises(BundleError, match=r"thesis\.odt"):
-        write_starter(starter_tables, tmp_path / "starter")
+        write_starter(small_tables, tmp_path / "starter")
     assert listing(tmp_path) == before
 
 
@@ -99,31 +99,31 @@ def fail_to_publish(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> No
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["disk", "ctrl-c"])
 def test_failed_replacement_puts_the_old_starter_back(
-    starter_tables: Tables, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    small_tables: Tables, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     folder = tmp_path / "starter"
-    write_starter(starter_tables, folder)
+    write_starter(small_tables, folder)
     before = listing(folder)
-    starter_tables["policy"] = starter_tables["policy"].iloc[:-1]
+    small_tables["policy"] = small_tables["policy"].iloc[:-1]
     fail_to_publish(monkeypatch, error)
     with pytest.raises(type(error)):
-        write_starter(starter_tables, folder)
+        write_starter(small_tables, folder)
     assert listing(folder) == before
     assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_kill_during_replacement_loses_no_starter(
-    starter_tables: Tables, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
+    small_tables: Tables, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a kill nothing is put back at once; the next build does it, even one that is refused."""
     folder = tmp_path / "starter"
-    write_starter(starter_tables, folder)
+    write_starter(small_tables, folder)
     before = listing(folder)
     settle = starter._settle
     monkeypatch.setattr(starter, "_settle", lambda set_aside, starter_dir: None)
     fail_to_publish(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        write_starter({**starter_tables, "policy": starter_tables["policy"].iloc[:-1]}, folder)
+        write_starter({**small_tables, "policy": small_tables["policy"].iloc[:-1]}, folder)
     assert not folder.exists()
     day_ago = time.time() - 25 * 3600
     for path in tmp_path.iterdir():
@@ -132,17 +132,17 @@ def test_a_kill_during_replacement_loses_no_starter(
     monkeypatch.undo()
     assert starter._settle is settle
     with pytest.raises(BundleError, match="at least one row"):
-        write_starter({**starter_tables, "policy": starter_tables["policy"].iloc[:0]}, folder)
+        write_starter({**small_tables, "policy": small_tables["policy"].iloc[:0]}, folder)
     assert listing(folder) == before
     assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_kill_after_replacement_keeps_the_new_starter(
-    starter_tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "starter"
-    write_starter(starter_tables, folder)
-    shorter = {**starter_tables, "policy": starter_tables["policy"].iloc[:-1]}
+    write_starter(small_tables, folder)
+    shorter = {**small_tables, "policy": small_tables["policy"].iloc[:-1]}
     with monkeypatch.context() as killed:
         killed.setattr(starter, "_settle", lambda set_aside, starter_dir: None)
         new = write_starter(shorter, folder)
@@ -152,15 +152,15 @@ def test_a_kill_after_replacement_keeps_the_new_starter(
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_leavings_inside_the_starter_are_no_obstacle(starter_tables: Tables, tmp_path: Path) -> None:
+def test_leavings_inside_the_starter_are_no_obstacle(small_tables: Tables, tmp_path: Path) -> None:
     folder = tmp_path / "starter"
-    write_starter(starter_tables, folder)
+    write_starter(small_tables, folder)
     ended = subprocess.Popen(["true"])
     ended.wait()
     (folder / f".unfinished-{ended.pid}-00000000").write_text("half of a README")
     (folder / ".DS_Store").write_bytes(b"Finder")
-    assert write_starter(starter_tables, folder).reused
-    assert not write_starter({**starter_tables, "policy": starter_tables["policy"].iloc[:-1]}, folder).reused
+    assert write_starter(small_tables, folder).reused
+    assert not write_starter({**small_tables, "policy": small_tables["policy"].iloc[:-1]}, folder).reused
 
 
 def test_rows_before_the_span_are_left_out(starter_tables: Tables) -> None:
