@@ -48,6 +48,11 @@ def real_part(features, market, fold):
     return fold_training_part(features, cell_inputs(features, fold, market, drivers, "anchored"), market.targets)
 
 
+@pytest.fixture(scope="module")
+def real_ranks(real):
+    return rank_features(real_part(*real), 7)
+
+
 def arrays(seed=0):
     """Twelve features of which f00 drives the target at every horizon; the newest rows are no training rows."""
     generator = np.random.default_rng(seed)
@@ -66,7 +71,7 @@ def part_of(features, targets, mask, label_dates):
 # --- which rows ----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_from_validation_or_test_moves_a_rank(real):
+def test_nothing_from_validation_or_test_moves_a_rank(real, real_ranks):
     features, market, fold = real
     clean = real_part(features, market, fold)
     from_validation = pd.Timestamp(fold.validation_start)
@@ -77,17 +82,17 @@ def test_nothing_from_validation_or_test_moves_a_rank(real):
     moved = real_part(other, changed, fold)
     for field in dataclasses.fields(clean):
         assert np.array_equal(getattr(clean, field.name), getattr(moved, field.name), equal_nan=field.name in _FLOATS)
-    assert rank_features(clean, 7).equals(rank_features(moved, 7))
+    assert rank_features(moved, 7).equals(real_ranks)
 
 
 _FLOATS = {"features", "targets"}
 
 
-def test_a_training_row_does_move_the_ranks(real):
+def test_a_training_row_does_move_the_ranks(real, real_ranks):
     features, market, fold = real
     part = real_part(features, market, fold)
     other = dataclasses.replace(part, targets=part.targets[::-1].copy())
-    assert not rank_features(part, 7)["rank"].equals(rank_features(other, 7)["rank"])
+    assert not rank_features(other, 7)["rank"].equals(real_ranks["rank"])
 
 
 def test_rows_are_weekly_purged_and_end_with_the_newest(real):
@@ -151,9 +156,8 @@ def test_slow_series_that_mean_nothing_gain_nothing_by_being_slow():
     assert slow["rank"].max() > fast["rank"].min()
 
 
-def test_the_same_seed_gives_the_same_frame():
-    part = part_of(*arrays())
-    assert rank_features(part, 1).equals(rank_features(part, 1))
+def test_the_same_seed_gives_the_same_frame(ranked):
+    assert rank_features(part_of(*arrays()), 1).equals(ranked)
 
 
 def test_excess_is_in_deviations_of_the_null():
