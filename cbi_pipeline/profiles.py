@@ -1,4 +1,4 @@
-"""Profiles: how many folds, which networks, how much training. One place, read by settings' `profile`.
+"""Profiles: how many folds, which networks, how much training and selection. One place, read by settings' `profile`.
 
 Light to import: partitions of the Dagster code location are made from it.
 """
@@ -73,6 +73,11 @@ class Profile(_Frozen):
     loss: LossConfig = LossConfig()
     anchored: FitConfig = FitConfig()
     raw: FitConfig = FitConfig(weight_decay=1e-4, epochs=12)
+    selection_shifts: tuple[float, ...] = Field(
+        (0.25, 0.35, 0.45, 0.55, 0.65, 0.75),
+        min_length=2,
+        description="shares of a training part by which targets are moved to see what importance means nothing",
+    )
 
     @property
     def fold_names(self) -> tuple[str, ...]:
@@ -114,10 +119,11 @@ _PROFILES: Final[dict[ProfileName, Profile]] = {
         nbeatsx=NbeatsxConfig(**_SMALL, block_width=16, norm_groups=4),
         anchored=_SHORT,
         raw=_SHORT.model_copy(update={"weight_decay": 1e-4}),
+        selection_shifts=(0.35, 0.65),
     ),
 }
 """`quick`: five folds, one seed, what `make run` uses. `full`: twelve test years, an expanding window, three seeds.
-`smoke`: one fold, two epochs, small networks, for tests."""
+`smoke`: one fold, two epochs, small networks, a third of the shifts, for tests."""
 
 
 def get_profile(name: ProfileName) -> Profile:

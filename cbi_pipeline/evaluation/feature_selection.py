@@ -41,8 +41,6 @@ SHARE_OF_FOLDS: Final = 0.6
 """Of the folds, at least this share must vote for a feature: 3 of 5."""
 STRIDE: Final = 5
 """Sessions between rows: labels overlap, so weekly rows hold nearly all there is."""
-SHIFTS: Final = (0.25, 0.35, 0.45, 0.55, 0.65, 0.75)
-"""Shares of the training part by which targets are moved to see what importance means nothing."""
 METHODS: Final = ("shap", "mutual_information", "permutation")
 
 _MINIMUM_OBSERVED: Final = 40
@@ -95,12 +93,14 @@ def training_part(
     return TrainingPart(tuple(names), features[rows], own, dates[rows], label_dates[rows])
 
 
-def rank_features(part: TrainingPart, seed: int) -> pd.DataFrame:
+def rank_features(part: TrainingPart, seed: int, shifts: Sequence[float]) -> pd.DataFrame:
     """Importance and rank of every feature in one fold.
 
     Args:
         part: training rows.
         seed: of mutual information's jitter and of the permutations.
+        shifts: shares of the training part, two or more, by which the targets are moved to see what importance means
+            nothing.
 
     Returns:
         Index name; `shap`, `mutual_information`, `permutation` (importance, larger is more), `excess_<method>` (in
@@ -118,7 +118,7 @@ def rank_features(part: TrainingPart, seed: int) -> pd.DataFrame:
     with threadpool_limits(limits=1, user_api="openmp"):
         clusters = correlation_clusters(x)
         true = _importances(x, part, clusters, seed)
-        shifted = [_importances(x, shifted_targets(part, share), clusters, seed) for share in SHIFTS]
+        shifted = [_importances(x, shifted_targets(part, share), clusters, seed) for share in shifts]
     columns: dict[str, np.ndarray] = {**true, "cluster": clusters}
     for method in METHODS:
         columns[f"excess_{method}"] = excess(true[method], np.array([null[method] for null in shifted]))

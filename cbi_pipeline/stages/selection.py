@@ -92,6 +92,7 @@ def _inputs(cells: Sequence[CellRef], run: TrainingRun) -> dict[str, Any]:
         "cells": sorted(cell.key for cell in cells),
         "required": list(required_features(run)),
         "seed": run.seed,
+        "shifts": list(run.profile.selection_shifts),
         "ranked_with": {name: version(name) for name in _RANKED_WITH},
         "code": source_hash(
             "evaluation/feature_selection", "evaluation/network_attribution", "features/lock", "stages/selection"
@@ -108,7 +109,9 @@ def _select(cells: Sequence[CellRef], run: TrainingRun) -> dict[str, Any]:
     for done, fold in enumerate(run.anchors.folds):
         progress.report(STAGE, done, len(run.anchors.folds), fold.name)
         cell = cell_inputs(frame, fold, market, load_scaler(run.scalers, fold), "anchored")
-        ranks[fold.name] = rank_features(fold_training_part(frame, cell, market.targets), run.seed)
+        ranks[fold.name] = rank_features(
+            fold_training_part(frame, cell, market.targets), run.seed, run.profile.selection_shifts
+        )
         for reference in (c for c in cells if c.fold == fold.name):
             note = f"{fold.name}, attribution of {reference.architecture}"
             progress.report(STAGE, done, len(run.anchors.folds), note)

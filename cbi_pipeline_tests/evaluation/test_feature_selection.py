@@ -31,6 +31,8 @@ from cbi_pipeline.stages.selection import fold_training_part
 
 SESSIONS = pd.bdate_range("2015-01-01", periods=760).to_numpy("datetime64[ns]")
 NAMES = tuple(f"f{k:02d}" for k in range(12))
+SHIFTS = get_profile("quick").selection_shifts
+FEW = get_profile("smoke").selection_shifts
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def real_part(features, market, fold):
 
 @pytest.fixture(scope="module")
 def real_ranks(real):
-    return rank_features(real_part(*real), 7)
+    return rank_features(real_part(*real), 7, FEW)
 
 
 def arrays(seed=0):
@@ -82,7 +84,7 @@ def test_nothing_from_validation_or_test_moves_a_rank(real, real_ranks):
     moved = real_part(other, changed, fold)
     for field in dataclasses.fields(clean):
         assert np.array_equal(getattr(clean, field.name), getattr(moved, field.name), equal_nan=field.name in _FLOATS)
-    assert rank_features(moved, 7).equals(real_ranks)
+    assert rank_features(moved, 7, FEW).equals(real_ranks)
 
 
 _FLOATS = {"features", "targets"}
@@ -92,7 +94,7 @@ def test_a_training_row_does_move_the_ranks(real, real_ranks):
     features, market, fold = real
     part = real_part(features, market, fold)
     other = dataclasses.replace(part, targets=part.targets[::-1].copy())
-    assert not rank_features(other, 7)["rank"].equals(real_ranks["rank"])
+    assert not rank_features(other, 7, FEW)["rank"].equals(real_ranks["rank"])
 
 
 def test_rows_are_weekly_purged_and_end_with_the_newest(real):
@@ -122,7 +124,7 @@ def test_a_masked_row_is_not_read():
 
 @pytest.fixture(scope="module")
 def ranked():
-    return rank_features(part_of(*arrays()), 1)
+    return rank_features(part_of(*arrays()), 1, SHIFTS)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -136,7 +138,7 @@ def test_gaps_are_no_values_and_an_unobserved_feature_comes_last():
     features[::3, 0] = np.nan
     features[:, 5] = np.nan
     features[:, 6] = 1.0
-    ranked = rank_features(part_of(features, targets, mask, label_dates), 1)
+    ranked = rank_features(part_of(features, targets, mask, label_dates), 1, SHIFTS)
     assert ranked["rank"].idxmin() == "f00"
     assert list(ranked.index[~ranked["usable"]]) == ["f05", "f06"]
     assert ranked.loc[["f05", "f06"], "rank"].min() > ranked.loc[ranked["usable"], "rank"].max()
@@ -149,7 +151,7 @@ def test_slow_series_that_mean_nothing_gain_nothing_by_being_slow():
     features, _, mask, label_dates = arrays()
     features[:, 6:] = generator.normal(size=(760, 6)).cumsum(axis=0)
     walk = generator.normal(size=(760, 4)).cumsum(axis=0)
-    ranked = rank_features(part_of(features, walk / walk.std(), mask, label_dates), 1)
+    ranked = rank_features(part_of(features, walk / walk.std(), mask, label_dates), 1, SHIFTS)
     slow, fast = ranked.iloc[6:], ranked.iloc[:6]
     assert slow["mutual_information"].min() > fast["mutual_information"].max()
     assert abs(slow["excess_mutual_information"].mean()) < 2.0
@@ -157,7 +159,7 @@ def test_slow_series_that_mean_nothing_gain_nothing_by_being_slow():
 
 
 def test_the_same_seed_gives_the_same_frame(ranked):
-    assert rank_features(part_of(*arrays()), 1).equals(ranked)
+    assert rank_features(part_of(*arrays()), 1, SHIFTS).equals(ranked)
 
 
 def test_excess_is_in_deviations_of_the_null():
@@ -188,10 +190,10 @@ def test_a_part_too_short_to_hold_anything_out_is_refused():
     features, targets, mask, label_dates = arrays()
     mask[:450] = False
     with pytest.raises(FeatureError, match="no horizon leaves"):
-        rank_features(part_of(features, targets, mask, label_dates), 1)
+        rank_features(part_of(features, targets, mask, label_dates), 1, SHIFTS)
     features[:] = np.nan
     with pytest.raises(FeatureError, match="no feature is observed"):
-        rank_features(part_of(features, targets, mask, label_dates), 1)
+        rank_features(part_of(features, targets, mask, label_dates), 1, SHIFTS)
 
 
 # --- the list ------------------------------------------------------------------------------------------------------
