@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from cbi_pipeline.orchestration.alerting import alerts, run_failures
+from cbi_pipeline.orchestration.alerting import alerts, holds, run_failures
 from cbi_pipeline.orchestration.assets import (
     evaluation,
     features,
@@ -41,7 +41,7 @@ def build_definitions(
         asset_checks=ALL_CHECKS,
         jobs=[retrain, daily_job(settings), refit],
         schedules=[daily_inference(settings)],
-        sensors=[new_manifest, run_failures, alerts],
+        sensors=[new_manifest, run_failures, holds, alerts],
         executor=dg.in_process_executor,
         resources={**build_resources(settings), **(resource_overrides or {})},
     )

@@ -1,8 +1,9 @@
-"""Sensors of alerts: a run that failed, gates or stale data that stopped one, a session for which no run began.
+"""Sensors of alerts: a run that failed or was stopped, forecasts put on HOLD, a session for which no run began.
 
-`run_failures` sees each run that failed, `alerts` looks for missed days and sends again what could not be sent. Both
-are on from the start: where settings name no way to send, alerts wait in `.dagster/alerts.json`. A message that cannot
-be sent is an error in the log of the tick and fails nothing.
+`run_failures` sees each run that failed, `holds` each that ended well though a check of live skill turned red, `alerts`
+looks for missed days and sends again what could not be sent. All are on from the start: where settings name no way to
+send, alerts wait in `.dagster/alerts.json`. A message that cannot be sent is an error in the log of the tick and fails
+nothing.
 """
 
 import json
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cbi_pipeline.orchestration.assets.serving import INPUTS, STALE
+from cbi_pipeline.orchestration.checks import live_skill
 from cbi_pipeline.orchestration.checks.raw import REACH
-from cbi_pipeline.orchestration.checks.stopping import described, stopping_checks
+from cbi_pipeline.orchestration.checks.stopping import described, stopping_checks, turned_red
 from cbi_pipeline.orchestration.due_sessions import SCHEDULE, sessions_without_run
 from cbi_pipeline.orchestration.resources import SettingsResource
 from cbi_pipeline.settings import Settings
@@ -44,6 +46,21 @@ def run_failures(context: dg.RunFailureSensorContext, run_settings: SettingsReso
     """Post the alert of a failed run and send what waits; a run that Dagster will repeat is not spoken of yet."""
     if context.dagster_run.tags.get(_WILL_RETRY) != "true":
         _post_and_send(run_settings.load(), [alert_of_run(context)], datetime.now(UTC), context.log)
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    name="holds",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="One alert when matured errors or inputs of the model leave their bands; none while they stay outside.",
+)
+def holds(context: dg.RunStatusSensorContext, run_settings: SettingsResource) -> None:
+    """Post an alert for each check of live skill that turned red in a run that ended well."""
+    red = turned_red(context.instance, context.dagster_run.run_id, (live_skill.ERRORS, live_skill.INPUTS))
+    if red:
+        found = [_hold(check, context.dagster_run.run_id) for check in red]
+        _post_and_send(run_settings.load(), found, datetime.now(UTC), context.log)
 
 
 @dg.sensor(
@@ -131,6 +148,19 @@ def _stale_inputs(check: "AssetCheckEvaluation", look: str) -> "Alert":
         not_done="any forecast: none was made, none was written. Until newer data are there, runs stop without another "
         "message.",
         look=f"`cbi sources status` shows the age of each source, `cbi bundle list` the bundles that are there; {look}",
+    )
+
+
+def _hold(check: "AssetCheckEvaluation", run_id: str) -> "Alert":
+    from cbi_pipeline.alerts import Alert
+
+    return Alert(
+        key=f"hold/{check.check_name}/{run_id}",
+        happened=f"forecasts are on HOLD: {check.check_name} turned red\n{_short(check.description or '')}",
+        not_done="a forecast to act on: the rows are written, on HOLD, with the reason. There is no other message "
+        "while the check stays red.",
+        look="`vw_live_skill` in the warehouse has figures and bands; `cbi ui`, then "
+        f"http://127.0.0.1:3000/runs/{run_id}",
     )
 
 

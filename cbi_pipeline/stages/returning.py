@@ -26,6 +26,7 @@ _STORED_SQL: Final = {
     "predictions": "SELECT * FROM predictions WHERE as_of_date BETWEEN @first AND @last",
     "realized_prices": "SELECT * FROM realized_prices WHERE dataset_version = @dataset",
     "data_quality": "SELECT * FROM data_quality WHERE dataset_version = @dataset",
+    "live_skill": "SELECT * FROM live_skill WHERE dataset_version = @dataset",
     "metrics": "SELECT * FROM metrics WHERE scorecard_id = @scorecard",
     "gate_verdicts": "SELECT * FROM gate_verdicts WHERE scorecard_id = @scorecard",
 }

@@ -26,7 +26,7 @@ CHICAGO = ZoneInfo("America/Chicago")
 SCHEDULE, BUNDLES = "daily_inference", "new_manifest"
 RAW, FOLDS = "raw_futures_daily", "fitted_scaler"
 """Assets after which the power fails: at the beginning of a forecast, and when the networks are trained."""
-_ALERTING = ("run_failures", "alerts")
+_ALERTING = ("run_failures", "holds", "alerts")
 _TICK, _SHORTLY_BEFORE = "22:00", "21:59:40"
 _ENDED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 
@@ -142,7 +142,7 @@ class Month:
         self._wait(lambda: not self.machine.at_work(), "the runs to end")
 
     def looked(self) -> None:
-        """Both sensors of alerts have looked after this moment."""
+        """The sensors of alerts have looked after this moment."""
         since = self.machine.clock.now()
         for name in _ALERTING:
             self._wait(lambda name=name: self._ticks(name, since), f"the sensor {name} to look")

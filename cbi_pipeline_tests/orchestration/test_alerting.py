@@ -15,7 +15,8 @@ from cbi_pipeline import market_calendar
 from cbi_pipeline.alerts import AlertBox, open_box
 from cbi_pipeline.bundle.read import read_manifest
 from cbi_pipeline.definitions import build_definitions
-from cbi_pipeline.orchestration.alerting import alerts, run_failures, watch
+from cbi_pipeline.orchestration.alerting import alerts, holds, run_failures, watch
+from cbi_pipeline.orchestration.checks.live_skill import ERRORS
 from cbi_pipeline.orchestration.due_sessions import sessions_without_run
 from cbi_pipeline.orchestration.jobs import DATASET_VERSION_TAG, SESSION_TAG
 from cbi_pipeline.orchestration.metadata import RAW_ASSET_NAMES
@@ -55,21 +56,21 @@ def sensor_context(instance, settings, cursor=None):
         yield context
 
 
-class Failures:
-    """The sensor of failed runs, tick after tick."""
+class Ticks:
+    """A sensor of runs, by default that of failed ones, tick after tick."""
 
-    def __init__(self, instance, settings) -> None:
-        self.instance, self.settings, self.cursor = instance, settings, None
+    def __init__(self, instance, settings, sensor=run_failures) -> None:
+        self.instance, self.settings, self.sensor, self.cursor = instance, settings, sensor, None
         self.tick()
 
     def tick(self) -> None:
         with sensor_context(self.instance, self.settings, self.cursor) as context:
-            self.cursor = run_failures.evaluate_tick(context).cursor
+            self.cursor = self.sensor.evaluate_tick(context).cursor
 
 
 @pytest.fixture
-def failures(instance, new_settings) -> Failures:
-    return Failures(instance, new_settings)
+def failures(instance, new_settings) -> Ticks:
+    return Ticks(instance, new_settings)
 
 
 def run_raw(instance, settings, **tags):
@@ -95,7 +96,7 @@ def test_a_failed_run_is_one_message_that_says_what_why_what_not_and_where_to_lo
     failures.tick()
     run_raw(instance, new_settings, **NO_BUNDLE, **{"dagster/root_run_id": run_id})
     failures.tick()
-    Failures(instance, new_settings).tick()
+    Ticks(instance, new_settings).tick()
     (posted,) = box.read().values()
     assert posted.alert.key == f"run/{run_id}"
     title, reason, *_ = posted.alert.happened.splitlines()
@@ -158,6 +159,40 @@ def test_gates_that_stop_a_run_are_named_and_so_is_what_was_not_written(instance
         "scorecard: benchmark (6 months failed: p = 0.01)",
     ]
     assert posted.alert.not_done.startswith("1 of 2 assets were not written: champion.")
+
+
+def judged_job(severity: dg.AssetCheckSeverity | None):
+    """A job whose check of live errors has a finding of that severity, or none."""
+
+    @dg.asset(key=["warehouse", "live_skill"])
+    def live_skill() -> None:
+        """Matured figures."""
+
+    @dg.asset_check(asset=live_skill, name=ERRORS)
+    def within_bands() -> dg.AssetCheckResult:
+        found = "live errors at 3 months are beyond their band"
+        return dg.AssetCheckResult(
+            passed=severity is None, severity=severity or dg.AssetCheckSeverity.ERROR, description=found
+        )
+
+    definitions = dg.Definitions([live_skill], asset_checks=[within_bands], jobs=[dg.define_asset_job("daily")])
+    return definitions.resolve_job_def("daily")
+
+
+def test_live_errors_that_leave_their_bands_are_one_message_until_they_were_back(instance, new_settings, box):
+    sensor = Ticks(instance, new_settings, holds)
+    red, yellow = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+    ran = [
+        judged_job(severity).execute_in_process(instance=instance, run_config=QUIET).run_id
+        for severity in (None, red, red, yellow, red)
+    ]
+    sensor.tick()
+    Ticks(instance, new_settings, holds).tick()
+    assert list(box.read()) == [f"hold/{ERRORS}/{ran[1]}", f"hold/{ERRORS}/{ran[4]}"]
+    alert = box.read()[f"hold/{ERRORS}/{ran[1]}"].alert
+    assert alert.title == f"CBI: forecasts are on HOLD: {ERRORS} turned red"
+    assert "live errors at 3 months are beyond their band" in alert.details
+    assert f"http://127.0.0.1:3000/runs/{ran[1]}" in alert.look
 
 
 def test_the_text_of_an_error_that_is_not_cbis_is_not_sent(instance, failures, box):

@@ -167,7 +167,7 @@ def test_the_bucket_is_told_which_rows_are_back(loop):
     for name, told in manifest.tables.items():
         stored = rows(loop.settings, f"SELECT * FROM {name}")
         assert (told.rows, told) == (len(stored), returned_table(WAREHOUSE_TABLES[name], stored))
-    assert {"predictions", "metrics"} <= set(manifest.tables)
+    assert {"predictions", "metrics", "live_skill"} <= set(manifest.tables)
 
 
 def test_assets_name_their_table_and_its_page(loop):

@@ -9,14 +9,17 @@ import pandas as pd
 import pytest
 
 from cbi_pipeline import stages
+from cbi_pipeline.alerts import open_box
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.references import FeaturesRef, LiveSkillRef
 from cbi_pipeline.contracts.warehouse import LIVE_SKILL, OUT_OF_FOLD
 from cbi_pipeline.errors import WarehouseError
 from cbi_pipeline.evaluation.live_skill import WINDOW_SESSIONS, evaluate
 from cbi_pipeline.features.validation.drift import GROSS_ALARM_RATE, measure_drift
+from cbi_pipeline.orchestration.alerting import holds
 from cbi_pipeline.orchestration.checks.live_skill import ERRORS, INPUTS, live_results
 from cbi_pipeline.orchestration.instance import open_instance
+from cbi_pipeline.orchestration.resources import build_resources
 from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.registry.champion import read_champion
 from cbi_pipeline.stages import serving
@@ -151,7 +154,10 @@ def test_a_run_with_errors_twice_as_large_ends_well_and_its_rows_are_on_hold(set
     """The whole daily job: red in the UI, written all the same, the reason in the row and in the table."""
     change_warehouse(settings, "DELETE FROM predictions")
     publish(settings, finished_run, with_errors(live, 2.0))
+    cursor = tick_of_holds(settings)
     outcome, _ = run_job(settings, "daily")
+    tick_of_holds(settings, cursor)
+    assert list(open_box(settings).read()) == [f"hold/{ERRORS}/{outcome.run_id}"]
     reference = load_reference(settings, "warehouse/live_skill", LiveSkillRef)
     assert reference.errors[3]
     assert [row["as_of_date"] for row in outcome.forecast] == [date(2024, 12, 31)] * 4
@@ -172,6 +178,16 @@ def test_a_run_with_errors_twice_as_large_ends_well_and_its_rows_are_on_hold(set
     view = DuckDBWarehouse(settings.warehouse_path).query("SELECT * FROM vw_live_skill").to_pandas()
     assert view.set_index("horizon_months").loc[3, "outcome"] == "beyond"
     assert set(LIVE_SKILL.column_names) == set(rows)
+
+
+def tick_of_holds(settings, cursor=None):
+    """What the sensor hands on to its next tick."""
+    resources = {"run_settings": build_resources(settings)["run_settings"]}
+    with (
+        open_instance(settings) as instance,
+        dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context,
+    ):
+        return holds.evaluate_tick(context).cursor
 
 
 # --- inputs, and the status --------------------------------------------------------------------------------------

@@ -6,7 +6,15 @@ from cbi_pipeline.contracts.references import PredictionsRef
 from cbi_pipeline.orchestration.metadata import OWNERS
 from cbi_pipeline.orchestration.resources import BundleStoreResource, ModelRegistryResource, WarehouseResource
 
-_WRITTEN_BEFORE = ("predictions", "realized_prices", "data_quality", "metrics", "gate_verdicts", "vw_latest_forecast")
+_WRITTEN_BEFORE = (
+    "predictions",
+    "realized_prices",
+    "data_quality",
+    "live_skill",
+    "metrics",
+    "gate_verdicts",
+    "vw_latest_forecast",
+)
 
 
 @dg.asset(
