@@ -56,9 +56,6 @@ _NEW_OBJECTS = 50_000
 """Objects made before Python looks for cycles among the young ones (700 by default): imports and tables make hundreds
 of thousands that live on, and looking through them takes a tenth of a prediction's processor time."""
 
-_NEW_OBJECTS_OF_A_FORECAST = 500_000
-"""The same for `cbi predict` of a day, which ends soon: 15 MiB more. In a long process gigabytes wait to be freed."""
-
 INTERRUPTED = 130
 """Exit code with which typer answers Ctrl-C."""
 
@@ -72,7 +69,6 @@ def main() -> None:
     """Entry point: a CbiError or a full disk becomes a panel and exit code 1, Ctrl-C 130; a bug keeps its traceback."""
     from cbi_pipeline.reports.console import error_panel
 
-    of_the_process = gc.get_threshold()
     gc.set_threshold(_NEW_OBJECTS)
     try:
         app()
@@ -90,8 +86,6 @@ def main() -> None:
         if end.code == INTERRUPTED:
             error_console.print("\nStopped. What was finished is kept; the same command goes on from there.")
         raise
-    finally:
-        gc.set_threshold(*of_the_process)
 
 
 @app.callback(invoke_without_command=True)
@@ -141,8 +135,6 @@ def predict(
 ) -> None:
     """Forecast the newest trade date, and those missed before it, with the champion that serves; without training."""
     given = [day.date() for day in (first or last, last or first) if day]
-    if not given:
-        gc.set_threshold(_NEW_OBJECTS_OF_A_FORECAST)
     _execute(load_settings(), "daily", days=(given[0], given[1]) if given else None)
 
 
