@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,12 @@ from cbi_pipeline.provenance import content_key
 _INDEX: Final = "artifact.json"
 _LIBRARIES: Final = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "TA-Lib", "torch")
 """Distributions whose version decides numbers; a part of every key."""
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Versions of the distributions that decide numbers; looked up once, since every step opens the store."""
+    return {name: version(name) for name in _LIBRARIES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class ArtifactStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._libraries = {name: version(name) for name in _LIBRARIES}
+        self._libraries = _installed()
 
     def get_or_build(self, kind: str, inputs: Mapping[str, Any], build: Callable[[Path], None]) -> Artifact:
         """The artifact of these inputs: found and verified, or built by `build(folder)` and stored.

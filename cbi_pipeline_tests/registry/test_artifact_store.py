@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -164,17 +165,15 @@ def test_what_the_finder_leaves_changes_nothing(store):
 
 def test_other_libraries_are_another_artifact(store, monkeypatch):
     first = store.get_or_build("cells", INPUTS, Build())
-    installed = artifact_store.version
+    installed = artifact_store._installed()
     for library in ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "TA-Lib", "torch"):
-        monkeypatch.setattr(
-            artifact_store, "version", lambda name, other=library: installed(name) + "x" * (name == other)
-        )
+        monkeypatch.setattr(artifact_store, "_installed", lambda other=library: installed | {other: "another"})
         other = ArtifactStore(store.root).get_or_build("cells", INPUTS, Build())
         assert not other.reused
         assert other.key != first.key
-    monkeypatch.setattr(artifact_store, "version", installed)
+    monkeypatch.setattr(artifact_store, "_installed", lambda: installed)
     assert ArtifactStore(store.root).get_or_build("cells", INPUTS, Build()).reused
-    assert json.loads((first.path / "artifact.json").read_text())["libraries"]["numpy"] == installed("numpy")
+    assert json.loads((first.path / "artifact.json").read_text())["libraries"]["numpy"] == version("numpy")
 
 
 def test_an_artifact_that_another_process_stored_meanwhile_is_reused(store):
