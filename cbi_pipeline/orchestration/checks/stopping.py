@@ -1,7 +1,7 @@
 """Which checks stopped a run, and which turned red in it, read from what the instance has stored."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import dagster as dg
 from dagster import AssetCheckEvaluation
@@ -18,7 +18,7 @@ def stopping_checks(instance: dg.DagsterInstance, run_id: str) -> list[AssetChec
     return [check for check in _evaluations(instance, run_id) if check.blocking and _is_red(check)]
 
 
-def turned_red(instance: dg.DagsterInstance, run_id: str, names: Iterable[str]) -> list[AssetCheckEvaluation]:
+def turned_red(instance: dg.DagsterInstance, run_id: str, names: Collection[str]) -> list[AssetCheckEvaluation]:
     """Checks of these names that are red in the run and were not when they were evaluated before, if ever.
 
     One whose evaluation before is not among the newest twenty counts as turned red: to be told twice does no harm.
