@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
+import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -36,8 +40,8 @@ _MIGRATE: Final = "create the tables with DuckDBWarehouse.migrate(), as `cbi run
 class DuckDBWarehouse:
     """`Warehouse` in the DuckDB file at `path`.
 
-    DuckDB lets one process write a file, and no other read it meanwhile. So each call opens the
-    file, does its work in one transaction and closes it; a call that finds the file held (by the
+    DuckDB lets one process write a file, and no other read it meanwhile. So each call attaches the
+    file, does its work in one transaction and detaches it; a call that finds the file held (by the
     Dagster UI, another run, or another thread) tries again until `lock_wait_seconds` have passed.
 
     Args:
@@ -107,7 +111,8 @@ class DuckDBWarehouse:
         self._require_file()
 
         def work(connection: duckdb.DuckDBPyConnection) -> list[str]:
-            views = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+            sql = "SELECT view_name FROM duckdb_views() WHERE database_name = current_database()"
+            views = {row[0] for row in connection.execute(sql).fetchall()}
             missing = [f"view {name} is missing" for name in statements.view_queries() if name not in views]
             return [*_differences(connection), *missing]
 
@@ -191,15 +196,14 @@ class DuckDBWarehouse:
         self._run(work, subject=self.location, read_only=False)
 
     def _run(self, work: Callable[[duckdb.DuckDBPyConnection], Result], *, subject: str, read_only: bool) -> Result:
-        """Open the file, do `work`, close it; try again while another holds the file."""
+        """Attach the file, do `work`, detach it; try again while another holds the file."""
         import duckdb
 
         deadline = time.monotonic() + self.lock_wait_seconds
         while True:
             with _in_this_process(deadline, subject):
                 try:
-                    with duckdb.connect(self.path, read_only=read_only) as connection:
-                        connection.execute("SET TimeZone = 'UTC'")
+                    with _attached(str(self.path), "warehouse", read_only=read_only) as connection:
                         return work(connection)
                 except duckdb.Error as error:
                     if not _is_held_elsewhere(error):
@@ -213,15 +217,43 @@ class DuckDBWarehouse:
             raise WarehouseError(self.location, "The warehouse does not exist yet.", _MIGRATE)
 
 
+@lru_cache(maxsize=1)
+def _engine() -> duckdb.DuckDBPyConnection:
+    """DuckDB without a file, for the life of the process: to start it takes longer than what is done with a file."""
+    import duckdb
+
+    spill = Path(tempfile.gettempdir()) / f"cbi-duckdb-{os.getpid()}"  # made if a query outgrows the memory
+    engine = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
+    engine.execute("SET GLOBAL TimeZone = 'UTC'")
+    atexit.register(_engine.cache_clear)  # DuckDB complains of objects that outlive it
+    return engine
+
+
+@contextmanager
+def _attached(file: str, name: str, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the file, as `name`; what it has not committed at the end is rolled back.
+
+    The name is not the file's: DuckDB reserves some.
+    """
+    from sqlglot.expressions import Literal
+
+    engine = _engine()
+    engine.execute(f"ATTACH {Literal.string(file).sql('duckdb')} AS {name}" + (" (READ_ONLY)" if read_only else ""))
+    try:
+        with engine.cursor() as connection:
+            connection.execute(f"USE {name}")
+            yield connection
+    finally:
+        engine.execute(f"DETACH {name}")
+
+
 def _applied(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
     return dict(connection.execute("SELECT version, sha256 FROM schema_migrations").fetchall())
 
 
 def _differences(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Compare every table with one made from its contract in an empty database."""
-    import duckdb
-
-    with duckdb.connect(":memory:") as scratch:
+    with _attached(":memory:", "contracts") as scratch:
         for table in (SCHEMA_MIGRATIONS, *WAREHOUSE_TABLES.values()):
             scratch.execute(to_duckdb(statements.create_table(table)))
         contracts = _definitions(scratch)
@@ -237,12 +269,13 @@ def _definitions(connection: duckdb.DuckDBPyConnection) -> defaultdict[str, set[
     """Columns (position, name, type, mode) and primary key of every table, as DuckDB's catalogue tells."""
     found: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
     for table, position, name, data_type, nullable in connection.execute(
-        "SELECT table_name, column_index, column_name, data_type, is_nullable FROM duckdb_columns() WHERE NOT internal"
+        "SELECT table_name, column_index, column_name, data_type, is_nullable FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND NOT internal"
     ).fetchall():
         found[table].add((f"{position:03d}", name, data_type, "NULLABLE" if nullable else "REQUIRED"))
     for table, kind, names in connection.execute(
         "SELECT table_name, constraint_type, constraint_column_names FROM duckdb_constraints() "
-        "WHERE constraint_type <> 'NOT NULL'"
+        "WHERE database_name = current_database() AND constraint_type <> 'NOT NULL'"
     ).fetchall():
         found[table].add((kind, *names))
     return found
@@ -262,7 +295,7 @@ def _in_this_process(deadline: float, subject: str) -> Iterator[None]:
 def _is_held_elsewhere(error: duckdb.Error) -> bool:
     """Whether the file is open in another process, or in this one by other means than this class."""
     message = str(error)
-    return "Could not set lock on file" in message or "different configuration than existing connections" in message
+    return "Could not set lock on file" in message or "Unique file handle conflict" in message
 
 
 def _still_held(subject: str, detail: str) -> WarehouseError:
@@ -278,6 +311,6 @@ def _remedy(error: duckdb.Error) -> str:
 
     if isinstance(error, duckdb.CatalogException):
         return _MIGRATE
-    if isinstance(error, duckdb.IOException):
+    if isinstance(error, duckdb.IOException) or "Could not write file" in str(error):
         return "check CBI's warehouse path, its permissions and the free disk space."
     return "correct the statement or its parameters."

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+
 import duckdb
 import pytest
 
 from cbi_pipeline.contracts.warehouse import WAREHOUSE_TABLES
 from cbi_pipeline.errors import WarehouseError
-from cbi_pipeline.warehouse import DuckDBWarehouse
+from cbi_pipeline.warehouse import DuckDBWarehouse, MergeResult
 
 
 def test_location_is_the_file(tmp_path):
     assert DuckDBWarehouse(tmp_path / "w.duckdb").location == str(tmp_path / "w.duckdb")
+
+
+@pytest.mark.parametrize("stem", ["it's one", 'a "b" c', "x.y", "memory", "temp", "system", "main", "select"])
+def test_any_name_of_a_file_is_good(tmp_path, forecast_row, stem):
+    """To DuckDB the last ones are names of its own."""
+    warehouse = DuckDBWarehouse(tmp_path / f"{stem}.duckdb")
+    warehouse.migrate()
+    assert warehouse.merge("predictions", [forecast_row()]) == MergeResult(1, 0)
+    assert warehouse.differences() == []
+    assert [path.name for path in tmp_path.iterdir()] == [f"{stem}.duckdb"]
+
+
+def test_a_call_that_fails_keeps_neither_the_file_nor_what_it_began(tmp_path, duckdb_warehouse, forecast_row):
+    """One DuckDB serves all calls of a process: what a call attached or began must not reach the next."""
+    duckdb_warehouse.merge("predictions", [forecast_row()])
+    with pytest.raises(WarehouseError, match="never change"):
+        duckdb_warehouse.merge("predictions", [forecast_row(status_reasons="other")])
+    with pytest.raises(WarehouseError, match="DuckDB refuses"):
+        duckdb_warehouse.query("SELECT no_such_column FROM predictions")
+    with duckdb.connect(duckdb_warehouse.path) as connection:  # refused while this process holds the file
+        assert connection.execute("SELECT count(*) FROM predictions").fetchall() == [(1,)]
+    another = DuckDBWarehouse(tmp_path / "another.duckdb")
+    another.migrate()
+    assert another.row_count("predictions") == 0
+    assert duckdb_warehouse.row_count("predictions") == 1
 
 
 @pytest.mark.parametrize("table", WAREHOUSE_TABLES.values(), ids=lambda table: table.name)
@@ -51,6 +81,28 @@ def test_migrate_refuses_a_table_that_differs_from_its_contract(duckdb_warehouse
     assert named in str(refusal.value)
     with pytest.raises(WarehouseError, match="vw_latest_forecast"):
         duckdb_warehouse.latest_forecast()
+
+
+@contextmanager
+def files_up_to(size_bytes: int) -> Iterator[None]:
+    """No file can grow beyond a size, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_named_and_costs_no_row(duckdb_warehouse, forecast_row):
+    first = forecast_row(target_date=date(2999, 1, 5))
+    rows = [first | {"as_of_date": date(2000, 1, 1) + timedelta(days=day)} for day in range(3000)]
+    duckdb_warehouse.merge("predictions", rows[:10])
+    with files_up_to(duckdb_warehouse.path.stat().st_size), pytest.raises(WarehouseError, match="free disk space"):
+        duckdb_warehouse.merge("predictions", rows)
+    assert duckdb_warehouse.row_count("predictions") in (10, 3000)
+    duckdb_warehouse.merge("predictions", rows)
+    assert duckdb_warehouse.row_count("predictions") == 3000
 
 
 @pytest.mark.parametrize("call", ["merge", "latest_forecast"])
