@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from cbi_pipeline.orchestration.instance import prepare_dagster_home
 from cbi_pipeline.settings import Settings
 from cbi_pipeline_tests.command_line import variables
 from cbi_pipeline_tests.month.clock import Clock
@@ -83,9 +84,9 @@ class Machine:
                 )
                 for name in ("code-server", "daemon")
             ]
-        home = self.settings.dagster_dir
+        home = prepare_dagster_home(self.settings)
         self.wait_for(lambda: (home / "code-server" / "socket").exists(), "the code server to begin")
-        self.instance = self.instance or dg.DagsterInstance.from_config(str(home))
+        self.instance = self.instance or dg.DagsterInstance.get()
 
     def power_off(self) -> None:
         """Every process ends at once, with no chance to say so."""

@@ -26,6 +26,7 @@ from dagster._core.events import EngineEventData
 
 from cbi_pipeline.errors import CbiError, SettingsError
 from cbi_pipeline.operation import service
+from cbi_pipeline.orchestration.instance import open_instance
 from cbi_pipeline_tests.command_line import variables
 from cbi_pipeline_tests.projects import REPOSITORY, new_project
 
@@ -124,7 +125,7 @@ def test_webserver_and_daemon_find_the_code_server_whenever_it_comes(services):
     services.start("code-server")
     services.wait_for(lambda: services.location() == "RepositoryLocation", "the webserver to know the code")
     home = services.settings.dagster_dir
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with open_instance(services.settings) as instance:
         services.wait_for(lambda: ticks(instance, "alerts"), "the daemon to let a sensor look")
 
         assert stat.S_IMODE((home / "code-server").stat().st_mode) == 0o700

@@ -6,6 +6,7 @@ import pytest
 from cbi_pipeline.contracts.tables import RAW_TABLES
 from cbi_pipeline.definitions import build_definitions
 from cbi_pipeline.features.catalogue import CATALOGUE, FEATURE_NAMES
+from cbi_pipeline.orchestration.instance import open_instance
 from cbi_pipeline.orchestration.metadata import RAW_ASSET_NAMES, feature_lineage, feature_schema
 from cbi_pipeline_tests.projects import settings_of
 
@@ -41,7 +42,7 @@ def test_every_feature_comes_from_columns_of_the_raw_assets_it_depends_on(tmp_pa
 
 def test_a_materialisation_carries_the_lineage(finished_run):
     """Dagster+ and the GraphQL API take column lineage from the newest materialisation."""
-    with dg.DagsterInstance.from_config(str(finished_run.settings.dagster_dir)) as instance:
+    with open_instance(finished_run.settings) as instance:
         event = instance.get_latest_materialization_event(CURATED)
     found = event.asset_materialization.metadata["dagster/column_lineage"].value
     assert found == feature_lineage()

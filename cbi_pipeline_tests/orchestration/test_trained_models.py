@@ -14,6 +14,7 @@ from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.contracts.references import ScorecardRef
 from cbi_pipeline.contracts.warehouse import EXPERIMENTS
 from cbi_pipeline.modeling.config import ARCHITECTURES, TARGETS, TrainingConfig
+from cbi_pipeline.orchestration.instance import open_instance
 from cbi_pipeline.orchestration.run import load_reference
 from cbi_pipeline.stages.evaluation import load_scores
 from cbi_pipeline.stages.publishing import experiment_id
@@ -92,7 +93,7 @@ def test_the_identity_of_an_experiment_hangs_on_all_that_decides_it(finished_run
 
 
 def test_the_log_has_a_line_a_finished_cell_and_another_every_ten_seconds_at_most(finished_run):
-    with dg.DagsterInstance.from_config(str(finished_run.settings.dagster_dir)) as instance:
+    with open_instance(finished_run.settings) as instance:
         logged = instance.all_logs(finished_run.outcome.run_id)
     cells = load_cells(finished_run.settings)
     finished = [entry.user_message for entry in logged if entry.user_message.startswith("architecture=")]
@@ -105,7 +106,7 @@ def test_the_log_has_a_line_a_finished_cell_and_another_every_ten_seconds_at_mos
 
 
 def test_the_ui_shows_of_every_cell_how_it_was_trained(finished_run):
-    with dg.DagsterInstance.from_config(str(finished_run.settings.dagster_dir)) as instance:
+    with open_instance(finished_run.settings) as instance:
         logged = instance.all_logs(finished_run.outcome.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
         made = [entry.get_dagster_event().event_specific_data.materialization for entry in logged]
     shown = {m.partition: m.metadata for m in made if m.asset_key == dg.AssetKey("trained_models")}
