@@ -76,9 +76,11 @@ def _midnight(day: Day) -> pd.Timestamp:
 def _all_sessions() -> pd.DatetimeIndex:
     import pandas_market_calendars
 
-    every_day = pd.date_range(FIRST_DAY, LAST_DAY)
-    rules = pandas_market_calendars.get_calendar(_CALENDAR).holidays().calendar
-    days = every_day[np.is_busday(every_day.to_numpy("datetime64[D]"), busdaycal=rules)]  # valid_days, in a quarter
+    rules = pandas_market_calendars.get_calendar(_CALENDAR)
+    once = pd.DatetimeIndex(rules.adhoc_holidays).tz_localize(None)
+    closed = rules.regular_holidays.holidays(FIRST_DAY, LAST_DAY).union(once).to_numpy("datetime64[D]")
+    every_day = pd.date_range(FIRST_DAY, LAST_DAY)  # what follows is `valid_days`, in a tenth of its time
+    days = every_day[np.is_busday(every_day.to_numpy("datetime64[D]"), weekmask=rules.weekmask, holidays=closed)]
     days = days.union(pd.DatetimeIndex(list(_OPEN))).difference(pd.DatetimeIndex(list(_CLOSED)))
     return pd.DatetimeIndex(days, name=None)
 
