@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from cbi_pipeline import market_calendar
 from cbi_pipeline.contracts.references import FeaturesRef, RawTableRef, SelectionRef, WarehouseRef
 from cbi_pipeline.contracts.warehouse import DATA_QUALITY, FEATURE_IMPORTANCE
 from cbi_pipeline.provenance import code_commit
@@ -16,9 +15,6 @@ from cbi_pipeline.stages.raw import load_raw_tables
 from cbi_pipeline.stages.selection import selection_record
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from cbi_pipeline.features.declarations import Input
     from cbi_pipeline.features.validation.staleness import SourceAge
     from cbi_pipeline.warehouse.base import Warehouse
 
@@ -27,11 +23,15 @@ def publish_data_quality(
     features: FeaturesRef, raw: Sequence[RawTableRef], warehouse: Warehouse, *, run_id: str
 ) -> WarehouseRef:
     """Write how old each source was at the last session, with what `check_staleness` says of it."""
-    from cbi_pipeline.features.validation.staleness import SOURCES, check_staleness
+    from cbi_pipeline.features.validation.staleness import SOURCES, check_staleness, newest_known
 
     frame, tables = load_features(features), load_raw_tables(raw)
     found = {finding.subject: finding for finding in check_staleness(frame, tables, raw[0].last_trade_date)}
     last = frame.index[-1]
+    newest = {
+        (table, column, event): newest_known(tables[table], column, event, last)
+        for table, column, event in dict.fromkeys((s.table, s.column, s.event_date) for s in SOURCES)
+    }
     stamp = {
         "dataset_version": features.dataset_version,
         "features_key": features.key,
@@ -42,7 +42,7 @@ def publish_data_quality(
         {
             "source": source.label,
             "raw_table": source.table,
-            "newest_date": _newest_known(tables[source.table], source, last),
+            "newest_date": newest[source.table, source.column, source.event_date].get(source.key),
             "maximum_age_days": source.maximum_age_days,
             "outcome": found[source.label].severity if source.label in found else "fresh",
             "reason": found[source.label].reason if source.label in found else "",
@@ -79,12 +79,6 @@ def publish_feature_importance(selection: SelectionRef, warehouse: Warehouse, *,
         for decision in record["decisions"]
     ]
     return table_reference(FEATURE_IMPORTANCE.name, warehouse, warehouse.merge(FEATURE_IMPORTANCE.name, rows))
-
-
-def _newest_known(table: pd.DataFrame, source: Input, last: pd.Timestamp) -> Any:
-    """Newest event date of the source known at the close of `last`; None if there is none."""
-    known = table[(table[source.column] == source.key) & (table["available_at"] <= market_calendar.as_of_time(last))]
-    return known[source.event_date].max().date() if len(known) else None
 
 
 def _written_by(run_id: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def source_ages(tables: Mapping[str, pd.DataFrame], day: pd.Timestamp, sources: 
     """
     sources = [source for source in sources if not source.history_only]
     newest_of = {
-        (table, column, event): _newest_known(tables[table], column, event, day)
+        (table, column, event): _newest_counted(tables[table], column, event, day)
         for table, column, event in dict.fromkeys((s.table, s.column, s.event_date) for s in sources)
     }
     ages = []
@@ -130,15 +130,22 @@ def source_ages(tables: Mapping[str, pd.DataFrame], day: pd.Timestamp, sources: 
     return ages
 
 
-def _newest_known(table: pd.DataFrame, column: str, event: str, last: pd.Timestamp) -> dict[str, pd.Timestamp]:
-    """Key to its newest event date known at 14:00 Chicago of `last`."""
+def newest_known(table: pd.DataFrame, column: str, event: str, last: pd.Timestamp) -> dict[str, pd.Timestamp]:
+    """Key in `column` to its newest date in `event` known at 14:00 Chicago of `last`, for keys with one."""
     known = table[table["available_at"] <= market_calendar.as_of_time(last)]
-    dates = known[event]
-    if (column, event) == (RFS.column, RFS.event_date):
-        # A rule's age counts from 31 December of its compliance year, as its feature counts it.
-        dates = pd.to_datetime(known["effective_year"].astype(str) + "-12-31")
-    newest = dates.groupby(known[column], sort=False).max()
-    return {str(key): moment for key, moment in newest.items()}
+    return _newest(known[event], known[column])
+
+
+def _newest_counted(table: pd.DataFrame, column: str, event: str, last: pd.Timestamp) -> dict[str, pd.Timestamp]:
+    """As `newest_known`; a rule's age counts from 31 December of its compliance year, as its feature counts it."""
+    if (column, event) != (RFS.column, RFS.event_date):
+        return newest_known(table, column, event, last)
+    known = table[table["available_at"] <= market_calendar.as_of_time(last)]
+    return _newest(pd.to_datetime(known["effective_year"].astype(str) + "-12-31"), known[column])
+
+
+def _newest(dates: pd.Series, keys: pd.Series) -> dict[str, pd.Timestamp]:
+    return {str(key): moment for key, moment in dates.groupby(keys, sort=False).max().items()}
 
 
 def _last_valid(column: pd.Series) -> str:
