@@ -10,12 +10,10 @@ NEEDLESS = (
     "arch",
     "matplotlib",
     "scipy.cluster",
+    "scipy.stats",
     "scoringrules",
     "shap",
-    "sklearn.ensemble",
-    "sklearn.feature_selection",
-    "sklearn.linear_model",
-    "sklearn.metrics",
+    "sklearn",
 )
 
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtri, stdtrit
 
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation.shrinkage import MIN_BLOCKS
@@ -181,13 +180,13 @@ def spread_factor(degrees: int, level: float) -> float:
         level: two-sided coverage.
     """
     tail = 0.5 + level / 2
-    return float(OVERLAP_FACTOR * student_t.ppf(tail, degrees) / norm.ppf(tail))
+    return float(OVERLAP_FACTOR * stdtrit(degrees, tail) / ndtri(tail))
 
 
 def _half_width(resamples: Resamples, drawn: np.ndarray, level: float) -> float:
     if resamples.n_eff < MIN_BLOCKS:
         return _MISSING
-    return float(student_t.ppf(0.5 + level / 2, resamples.degrees) * OVERLAP_FACTOR * drawn.std())
+    return float(stdtrit(resamples.degrees, 0.5 + level / 2) * OVERLAP_FACTOR * drawn.std())
 
 
 def _require_rows(resamples: Resamples, *columns: np.ndarray) -> None:

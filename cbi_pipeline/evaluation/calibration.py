@@ -30,7 +30,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from cbi_pipeline.contracts import QUANTILES
 from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
@@ -57,7 +57,7 @@ CORRECTION_COLUMNS: Final = (
 )
 
 _MEDIAN: Final = QUANTILES.index(0.5)
-_SPREADS_IN_90: Final = 2 * float(norm.ppf(QUANTILES[-1]))
+_SPREADS_IN_90: Final = 2 * float(ndtri(QUANTILES[-1]))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from cbi_pipeline.contracts import QUANTILES
 from cbi_pipeline.contracts.forecast import QUANTILE_COLUMNS
@@ -44,7 +44,7 @@ BAND_NAMES: Final = ("<5", "5-10", "10-25", "25-50", "50-75", "75-90", "90-95", 
 NOMINAL_BAND_SHARES: Final = np.diff([0.0, *QUANTILES, 1.0])
 
 _MEDIAN: Final = QUANTILES.index(0.5)
-_TAIL_95: Final = float(norm.ppf(0.975) / norm.ppf(QUANTILES[-1]))
+_TAIL_95: Final = float(ndtri(0.975) / ndtri(QUANTILES[-1]))
 
 
 @dataclass(frozen=True, slots=True)

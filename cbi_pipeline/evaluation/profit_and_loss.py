@@ -22,7 +22,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.fundamentals import SYMBOL
@@ -192,7 +192,7 @@ def expected_maximum_sharpe(trials: int, spread: float) -> float:
     if trials == 1:
         return 0.0
     share = np.euler_gamma
-    return float(spread * ((1 - share) * norm.ppf(1 - 1 / trials) + share * norm.ppf(1 - 1 / (trials * np.e))))
+    return float(spread * ((1 - share) * ndtri(1 - 1 / trials) + share * ndtri(1 - 1 / (trials * np.e))))
 
 
 def deflated_sharpe_ratio(sharpe: Sharpe, trials: int, spread: float) -> float:
@@ -204,4 +204,4 @@ def deflated_sharpe_ratio(sharpe: Sharpe, trials: int, spread: float) -> float:
         sharpe: of the chosen entry, annualised.
         trials, spread: as of `expected_maximum_sharpe`, the spread annualised.
     """
-    return float(norm.cdf((sharpe.value - expected_maximum_sharpe(trials, spread)) / sharpe.standard_error))
+    return float(ndtr((sharpe.value - expected_maximum_sharpe(trials, spread)) / sharpe.standard_error))

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS
 from cbi_pipeline.evaluation.metrics import SESSIONS_PER_MONTH
@@ -139,7 +139,7 @@ def choose_lambda(
     standard_error, blocks = block_standard_error(gain, block_rows)
     if standard_error is None:
         return LambdaChoice(0.0, rows, blocks, losses, improvement, None, "too few blocks for a standard error")
-    needed = BLOCK_CORRELATION_FACTOR * float(student_t.ppf(CONFIDENCE, blocks - 1)) * standard_error
+    needed = BLOCK_CORRELATION_FACTOR * float(stdtrit(blocks - 1, CONFIDENCE)) * standard_error
     earned = improvement > needed
     verdict = "more" if earned else "no more"
     reason = f"{best:g} improves by {improvement:.4f}, {verdict} than the {needed:.4f} that chance explains"

@@ -20,8 +20,7 @@ from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtr, ndtri, stdtr
 
 from cbi_pipeline.errors import ModelError
 from cbi_pipeline.evaluation.bootstrap import DRAWS, ordinates, spread_factor
@@ -271,7 +270,7 @@ def _mean_test(values: np.ndarray, horizon_rows: int, smoothing: Smoothing, band
         return _untested(mean, smoothing, bandwidth, n, horizon_rows)
     if smoothing == "wpe":
         statistic = mean / np.sqrt(weighted_periodogram_variance(values, bandwidth) / n)
-        upper = float(student_t.sf(abs(statistic), 2 * bandwidth))
+        upper = float(stdtr(2 * bandwidth, -abs(statistic)))
     else:
         statistic = mean / np.sqrt(weighted_covariance_variance(values, bandwidth) / n)
         upper = _fixed_b_upper_tail(abs(statistic), bandwidth / n)
@@ -282,11 +281,11 @@ def _mean_test(values: np.ndarray, horizon_rows: int, smoothing: Smoothing, band
 def _fixed_b_upper_tail(statistic: float, b: float) -> float:
     """Upper tail of a statistic >= 0: exact at the tabulated quantiles, linear in normal quantiles between them and
     beyond the last."""
-    normal = np.array([0.0, *norm.ppf(list(FIXED_B_CUBICS))])
+    normal = np.array([0.0, *ndtri(list(FIXED_B_CUBICS))])
     critical = np.array([0.0, *(fixed_b_critical_value(b, p) for p in FIXED_B_CUBICS)])
     k = min(int(np.searchsorted(critical, statistic, side="right")), len(critical) - 1)
     slope = (normal[k] - normal[k - 1]) / (critical[k] - critical[k - 1])
-    return float(norm.sf(normal[k - 1] + slope * (statistic - critical[k - 1])))
+    return float(ndtr(-(normal[k - 1] + slope * (statistic - critical[k - 1]))))
 
 
 def _untested(mean: float, smoothing: Smoothing, bandwidth: int, n: int, horizon_rows: int) -> MeanTest:

@@ -16,7 +16,6 @@ from typing import Any, Final
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import RobustScaler
 
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features.build import check_frame
@@ -41,7 +40,8 @@ class DriverSet:
         train_start, train_end: the span that was looked at, inclusive.
         scaled: names that the scaler covers, in order; one-hots pass unscaled.
         unusable: name to reason, for columns that cannot be scaled; they are missing all through.
-        scaler: RobustScaler over `scaled`.
+        center, scale: [len(scaled)] median and interquartile range, as scikit-learn's RobustScaler fits them. Kept as
+            numbers: what serves need not load scikit-learn, and its pickles bind a model to its version.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,8 @@ class DriverSet:
     train_end: date
     scaled: tuple[str, ...]
     unusable: dict[str, str]
-    scaler: RobustScaler
+    center: np.ndarray
+    scale: np.ndarray
 
     def check(self) -> None:
         """Refuse to serve another catalogue than the one it was fitted for.
@@ -79,7 +80,7 @@ class DriverSet:
         self.check()
         check_frame(frame)
         seen = network_view(frame)
-        scaled = self.scaler.transform(seen[list(self.scaled)].to_numpy())
+        scaled = (seen[list(self.scaled)].to_numpy() - self.center) / self.scale
         seen[list(self.scaled)] = np.clip(scaled, -CLIP, CLIP)
         seen[list(self.unusable)] = np.nan
         return seen.to_numpy(DTYPE)
@@ -107,6 +108,8 @@ def fit_driver_set(frame: pd.DataFrame, train_start: date, train_end: date) -> D
     Raises:
         FeatureError: the frame is not the catalogue's, or the span holds no row.
     """
+    from sklearn.preprocessing import RobustScaler
+
     check_frame(frame)
     start, end = pd.Timestamp(train_start), pd.Timestamp(train_end)
     training = network_view(frame.loc[:end]).loc[start:]
@@ -119,7 +122,17 @@ def fit_driver_set(frame: pd.DataFrame, train_start: date, train_end: date) -> D
     scaled = tuple(name for name in FEATURE_NAMES if name not in unusable and name not in one_hot)
     scaler = RobustScaler(copy=True).fit(training[list(scaled)].to_numpy())
     transformations = tuple(feature.transformation for feature in CATALOGUE)
-    return DriverSet(FEATURE_NAMES, transformations, feature_hash(), start.date(), end.date(), scaled, unusable, scaler)
+    return DriverSet(
+        names=FEATURE_NAMES,
+        transformations=transformations,
+        feature_hash=feature_hash(),
+        train_start=start.date(),
+        train_end=end.date(),
+        scaled=scaled,
+        unusable=unusable,
+        center=scaler.center_,
+        scale=scaler.scale_,
+    )
 
 
 def _why_unusable(column: pd.Series) -> str:
@@ -161,4 +174,7 @@ def _to_payload(drivers: DriverSet) -> dict[str, Any]:
 
 
 def _from_payload(payload: dict[str, Any]) -> DriverSet:
-    return DriverSet(**payload)
+    own = dict(payload)
+    if scaler := own.pop("scaler", None):  # of models from before its numbers were kept: scikit-learn's own object
+        own |= {"center": scaler.center_, "scale": scaler.scale_}
+    return DriverSet(**own)

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from cbi_pipeline.contracts import HORIZONS_MONTHS, QUANTILES
 from cbi_pipeline.errors import ModelError
@@ -141,4 +141,4 @@ def normal_quantiles(centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
     Returns:
         [..., 7] log prices at `contracts.QUANTILES`, never crossing since the spread is not negative.
     """
-    return np.asarray(centre)[..., None] + np.asarray(spread)[..., None] * norm.ppf(QUANTILES)
+    return np.asarray(centre)[..., None] + np.asarray(spread)[..., None] * ndtri(QUANTILES)

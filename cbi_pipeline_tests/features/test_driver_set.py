@@ -8,10 +8,18 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.preprocessing import RobustScaler
 
 from cbi_pipeline.errors import FeatureError
 from cbi_pipeline.features import FEATURE_NAMES
-from cbi_pipeline.features.driver_set import CLIP, FILE_NAME, SHA256_NAME, fit_driver_set, load_driver_set
+from cbi_pipeline.features.driver_set import (
+    CLIP,
+    FILE_NAME,
+    SHA256_NAME,
+    DriverSet,
+    fit_driver_set,
+    load_driver_set,
+)
 from cbi_pipeline.features.transformations import network_view
 
 START, END = date(2015, 1, 2), date(2018, 1, 2)
@@ -52,10 +60,10 @@ def test_rows_after_the_training_span_do_not_move_the_scaler(starter_features, d
     changed = starter_features.copy()
     changed[later] *= np.float32(3.0)
     again = fit_driver_set(changed, START, END)
-    assert again.scaler.center_.tobytes() == drivers.scaler.center_.tobytes()
-    assert again.scaler.scale_.tobytes() == drivers.scaler.scale_.tobytes()
+    assert again.center.tobytes() == drivers.center.tobytes()
+    assert again.scale.tobytes() == drivers.scale.tobytes()
     changed[~later] *= np.float32(3.0)
-    assert fit_driver_set(changed, START, END).scaler.center_.tobytes() != drivers.scaler.center_.tobytes()
+    assert fit_driver_set(changed, START, END).center.tobytes() != drivers.center.tobytes()
 
 
 def test_columns_that_cannot_be_scaled_are_missing_all_through(starter_features):
@@ -111,6 +119,25 @@ def test_saved_and_loaded_gives_the_same_numbers(starter_features, drivers, tmp_
     loaded = load_driver_set(tmp_path, digest)
     assert loaded.transform(starter_features).tobytes() == drivers.transform(starter_features).tobytes()
     assert (loaded.train_start, loaded.train_end) == (START, END)
+
+
+def test_numbers_are_those_of_scikit_learn(starter_features, drivers):
+    """Bit for bit, before they are cut and stored in float32."""
+    seen = network_view(starter_features)[list(drivers.scaled)]
+    own = RobustScaler().fit(seen.loc[str(START) : str(END)].to_numpy())
+    expected = np.clip(own.transform(seen.to_numpy()), -CLIP, CLIP).astype(np.float32)
+    places = [FEATURE_NAMES.index(name) for name in drivers.scaled]
+    assert drivers.transform(starter_features)[:, places].tobytes() == expected.tobytes()
+
+
+def test_a_file_that_holds_scikit_learns_object_is_read_as_before(starter_features, drivers, tmp_path):
+    """Models in service were saved so; `cbi reproduce` computes their rows again."""
+    scaler = RobustScaler()
+    scaler.center_, scaler.scale_ = drivers.center, drivers.scale
+    names = [name for name in DriverSet.__dataclass_fields__ if name not in ("center", "scale")]
+    joblib.dump({name: getattr(drivers, name) for name in names} | {"scaler": scaler}, tmp_path / FILE_NAME)
+    loaded = load_driver_set(tmp_path, sha256((tmp_path / FILE_NAME).read_bytes()).hexdigest())
+    assert loaded.transform(starter_features).tobytes() == drivers.transform(starter_features).tobytes()
 
 
 def test_a_tampered_file_is_refused_before_it_is_unpickled(drivers, tmp_path, monkeypatch):
