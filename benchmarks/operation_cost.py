@@ -1,9 +1,9 @@
 """What a forecast, the forward pass, the code location and idle services cost, beside another commit of this checkout.
 
-Run by hand on Linux: `python benchmarks/operation_cost.py --before COMMIT`. Both sides work in copies of one project,
-which `cbi run --profile smoke` fills once with the code of COMMIT, and take turns on the same machine. `--project`
-takes a finished project instead; `--idle-seconds 0` leaves the services out, `--turns 0` all else, so that `--project`
-may then be an empty folder.
+Run by hand on Linux: `python benchmarks/operation_cost.py --before COMMIT`. Each side works in a project that its own
+`cbi run --profile smoke` filled, and they take turns on the same machine. `--project` has them work in copies of one
+finished project instead; `--idle-seconds 0` leaves the services out, `--turns 0` all else, so that `--project` may then
+be an empty folder.
 
 - forecast: a fresh process of `cbi predict`; of the bundle that was forecast before, and of one whose features were
   never built and whose rows were never judged (what this machine had computed of it is removed first).
@@ -267,22 +267,20 @@ def measure(sides: list[Side], turns: int, idle_seconds: int) -> dict[str, dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", required=True, help="commit to compare with")
-    parser.add_argument("--project", type=Path, help="a finished project; made by `cbi run --profile smoke` by default")
+    parser.add_argument("--project", type=Path, help="a finished project for both; each makes its own by default")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--idle-seconds", type=int, default=200)
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         before = stack.enter_context(checkout_of(arguments.before))
-        project = arguments.project
-        if project is None:
-            project = folder / "project"
-            project.mkdir()
-            Side("before", before, project).run("-m", "cbi_pipeline.cli", "run", "--profile", "smoke")
-        sides = [
-            Side(name, checkout, Path(shutil.copytree(project, folder / name)))
-            for name, checkout in (("before", before), ("now", REPOSITORY))
-        ]
+        sides = [Side("before", before, folder / "before"), Side("now", REPOSITORY, folder / "now")]
+        for side in sides:
+            if arguments.project:
+                shutil.copytree(arguments.project, side.project)
+            else:
+                side.project.mkdir()
+                side.run("-m", "cbi_pipeline.cli", "run", "--profile", "smoke")
         found = measure(sides, arguments.turns, arguments.idle_seconds)
     table = Table("", "before", "now", "ratio")
     for what, value in found.items():
