@@ -28,10 +28,7 @@ def publish_data_quality(
     frame, tables = load_features(features), load_raw_tables(raw)
     found = {finding.subject: finding for finding in check_staleness(frame, tables, raw[0].last_trade_date)}
     last = frame.index[-1]
-    newest = {
-        (table, column, event): newest_known(tables[table], column, event, last)
-        for table, column, event in dict.fromkeys((s.table, s.column, s.event_date) for s in SOURCES)
-    }
+    newest = newest_known(tables, last, SOURCES)
     stamp = {
         "dataset_version": features.dataset_version,
         "features_key": features.key,
@@ -42,7 +39,7 @@ def publish_data_quality(
         {
             "source": source.label,
             "raw_table": source.table,
-            "newest_date": newest[source.table, source.column, source.event_date].get(source.key),
+            "newest_date": newest.get(source),
             "maximum_age_days": source.maximum_age_days,
             "outcome": found[source.label].severity if source.label in found else "fresh",
             "reason": found[source.label].reason if source.label in found else "",

@@ -118,34 +118,34 @@ def source_ages(tables: Mapping[str, pd.DataFrame], day: pd.Timestamp, sources: 
         tables: raw tables of the sources, by name.
     """
     sources = [source for source in sources if not source.history_only]
-    newest_of = {
-        (table, column, event): _newest_counted(tables[table], column, event, day)
-        for table, column, event in dict.fromkeys((s.table, s.column, s.event_date) for s in sources)
-    }
+    newest_of = newest_known(tables, day, sources, as_counted=True)
     ages = []
     for source in sources:
-        newest = newest_of[source.table, source.column, source.event_date].get(source.key)
+        newest = newest_of.get(source)
         known = None if newest is None else (newest.date(), (day - newest).days)
         ages.append(SourceAge(source, *(known or (None, None))))
     return ages
 
 
-def newest_known(table: pd.DataFrame, column: str, event: str, last: pd.Timestamp) -> dict[str, pd.Timestamp]:
-    """Key in `column` to its newest date in `event` known at 14:00 Chicago of `last`, for keys with one."""
-    known = table[table["available_at"] <= market_calendar.as_of_time(last)]
-    return _newest(known[event], known[column])
+def newest_known(
+    tables: Mapping[str, pd.DataFrame], day: pd.Timestamp, sources: Iterable[Input], *, as_counted: bool = False
+) -> dict[Input, pd.Timestamp]:
+    """Source to the newest date that a value known at 14:00 Chicago of a day describes; without those of no value.
 
-
-def _newest_counted(table: pd.DataFrame, column: str, event: str, last: pd.Timestamp) -> dict[str, pd.Timestamp]:
-    """As `newest_known`; a rule's age counts from 31 December of its compliance year, as its feature counts it."""
-    if (column, event) != (RFS.column, RFS.event_date):
-        return newest_known(table, column, event, last)
-    known = table[table["available_at"] <= market_calendar.as_of_time(last)]
-    return _newest(pd.to_datetime(known["effective_year"].astype(str) + "-12-31"), known[column])
-
-
-def _newest(dates: pd.Series, keys: pd.Series) -> dict[str, pd.Timestamp]:
-    return {str(key): moment for key, moment in dates.groupby(keys, sort=False).max().items()}
+    Args:
+        tables: raw tables of the sources, by name.
+        as_counted: a rule by 31 December of its compliance year, from which its age counts.
+    """
+    sources = list(sources)
+    newest: dict[tuple[str, str, str], pd.Series] = {}
+    for table, column, event in dict.fromkeys((s.table, s.column, s.event_date) for s in sources):
+        known = tables[table][tables[table]["available_at"] <= market_calendar.as_of_time(day)]
+        dates = known[event]
+        if as_counted and (column, event) == (RFS.column, RFS.event_date):
+            dates = pd.to_datetime(known["effective_year"].astype(str) + "-12-31")
+        newest[table, column, event] = dates.groupby(known[column], sort=False).max()
+    by_key = {source: newest[source.table, source.column, source.event_date] for source in sources}
+    return {source: dates[source.key] for source, dates in by_key.items() if source.key in dates.index}
 
 
 def _last_valid(column: pd.Series) -> str:
